@@ -1,0 +1,20 @@
+"""What is trained on: subjects and their groups, splits by subject, patches of tissue, scaling."""
+
+from napari_mitoxai.cohort.cohort import Cohort, Member, read_cohort
+from napari_mitoxai.cohort.patches import PatchGeometry, patch_corners, read_patch, tissue_mask
+from napari_mitoxai.cohort.scaling import Scaling, fit_scaling
+from napari_mitoxai.cohort.split import Split, split_subjects
+
+__all__ = [
+    "Cohort",
+    "Member",
+    "PatchGeometry",
+    "Scaling",
+    "Split",
+    "fit_scaling",
+    "patch_corners",
+    "read_cohort",
+    "read_patch",
+    "split_subjects",
+    "tissue_mask",
+]

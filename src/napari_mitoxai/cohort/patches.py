@@ -1,0 +1,163 @@
+"""Where the tissue is, where patches lie on it, and how one is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.transform import resize
+
+from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc import Role, Section
+
+TISSUE_BLOCK = 16  # px; tissue is judged in blocks of this side
+_TISSUE_SHARE = 0.2  # of the mean of the bright blocks: tissue is an order of magnitude above the empty slide
+
+
+@dataclass(frozen=True)
+class PatchGeometry:
+    """What of a section the classifier sees at once.
+
+    Attributes
+    ----------
+    patch_size : int
+        Side of a patch in pixels of the section.
+    input_size : int
+        Side of the network's input; the patch is resized to it by averaging.
+    """
+
+    patch_size: int = 512
+    input_size: int = 128
+
+    @property
+    def reduction(self) -> int:
+        """Side in section pixels of one pixel of the maps: the whole factor of the resizing, or 1 if there is none."""
+        factor, rest = divmod(self.patch_size, self.input_size)
+        return factor if rest == 0 else 1
+
+    def check(self, shape: Sequence[int], name: str) -> None:
+        """Raise if a section of this (C, Y, X) shape has too few pixels for a patch."""
+        if min(shape[-2:]) < self.patch_size:
+            raise MitoxaiError(
+                f"{name} is {shape[-1]} x {shape[-2]} px, smaller than a patch of {self.patch_size} px: "
+                "use a larger section, or train with a smaller --patch-size."
+            )
+
+
+def tissue_mask(section: Section) -> NDArray[np.bool_]:
+    """Find the tissue, in blocks of `TISSUE_BLOCK` pixels.
+
+    Counts of the membrane and mitochondrial mass channels (all channels where there are none) are averaged in blocks
+    and smoothed; tissue is what exceeds a fifth of the mean of the bright blocks by Otsu's method (Otsu 1979).
+
+    Parameters
+    ----------
+    section : Section
+        Read once, chunk by chunk.
+
+    Returns
+    -------
+    ndarray of bool
+        (ceil(Y / 16), ceil(X / 16)).
+    """
+    planes = section.panel.with_role(Role.MEMBRANE) + section.panel.with_role(Role.MITOCHONDRIAL_MASS)
+    data = section.data[planes] if planes else section.data
+    _, height, width = data.shape
+    pad = [(0, 0), (0, -height % TISSUE_BLOCK), (0, -width % TISSUE_BLOCK)]
+    padded = da.pad(data.astype(np.float32), pad, mode="edge") if any(after for _, after in pad) else data.astype(np.float32)
+    side = 512 if max(height, width) > 512 else TISSUE_BLOCK
+    padded = padded.rechunk((-1, side, side))
+    blocks = da.coarsen(np.nanmean, padded, {0: padded.shape[0], 1: TISSUE_BLOCK, 2: TISSUE_BLOCK})[0]
+    density = ndimage.gaussian_filter(np.nan_to_num(blocks.compute(scheduler="threads")), 1.0)
+    if density.max() <= density.min():  # nothing at all, or a constant picture
+        return np.full(density.shape, bool(density.max() > 0))
+    bright = density[density > threshold_otsu(density)]
+    return np.asarray(density > _TISSUE_SHARE * bright.mean())
+
+
+def patch_corners(
+    shape: Sequence[int], geometry: PatchGeometry, tissue: NDArray[np.bool_], *, overlap: float = 0.5, min_tissue: float = 0.25
+) -> list[tuple[int, int]]:
+    """Lay overlapping patches over the tissue of a section.
+
+    Parameters
+    ----------
+    shape : (C, Y, X)
+        Of the section.
+    geometry : PatchGeometry
+        Side of a patch.
+    tissue : ndarray of bool
+        From `tissue_mask`.
+    overlap : float
+        Share of a patch's side that its neighbour covers too, 0 to below 1.
+    min_tissue : float
+        Patches with a smaller share of tissue are left out.
+
+    Returns
+    -------
+    list of (y, x)
+        Upper left corners, row by row, in pixels; the last row and column end at the section's edge (less than one
+        map pixel away from it).
+    """
+    height, width = shape[-2:]
+    rows, columns = (_starts(length, geometry, overlap) for length in (height, width))
+    corners = []
+    for y in rows:
+        for x in columns:
+            window = tissue[_blocks(y, geometry.patch_size), _blocks(x, geometry.patch_size)]
+            if window.size and window.mean() >= min_tissue:
+                corners.append((y, x))
+    return corners
+
+
+def _starts(length: int, geometry: PatchGeometry, overlap: float) -> list[int]:
+    """Starts of patches along an axis, evenly spread, on the grid of the maps' pixels."""
+    grid = geometry.reduction
+    last = (length - geometry.patch_size) // grid  # in map pixels
+    step = max(round(geometry.patch_size * (1 - overlap)) // grid, 1)
+    count = -(-last // step) + 1
+    return [int(start) * grid for start in np.unique(np.linspace(0, last, count).round())]
+
+
+def _blocks(start: int, length: int) -> slice:
+    return slice(start // TISSUE_BLOCK, -(-(start + length) // TISSUE_BLOCK))
+
+
+def read_patch(section: Section, channels: Sequence[int], corner: tuple[int, int], geometry: PatchGeometry) -> NDArray[np.float32]:
+    """Read one patch and average it down to the network's input.
+
+    Parameters
+    ----------
+    section : Section
+        To read from.
+    channels : sequence of int
+        Planes, in the order of the model's panel.
+    corner : (y, x)
+        Upper left corner in pixels.
+    geometry : PatchGeometry
+        Sides of patch and input.
+
+    Returns
+    -------
+    ndarray of float32
+        (C, input, input), mean counts a pixel.
+
+    Raises
+    ------
+    MitoxaiError
+        If the file cannot be read, or holds values that are not numbers.
+    """
+    (y, x), side, target = corner, geometry.patch_size, geometry.input_size
+    counts = section.read(channels, y=slice(y, y + side), x=slice(x, x + side))
+    if not np.isfinite(counts).all():
+        raise MitoxaiError(f"{section.name} holds values that are not numbers near ({x}, {y}) px: repair the file first.")
+    if side == target:
+        return counts
+    if side % target == 0:
+        factor = side // target
+        return counts.reshape(len(counts), target, factor, target, factor).mean((2, 4), dtype=np.float32)
+    resized = resize(counts, (len(counts), target, target), order=1, anti_aliasing=side > target, preserve_range=True)
+    return np.asarray(resized, dtype=np.float32)

@@ -1,0 +1,104 @@
+"""Writing so that nothing a user made is lost: write beside, verify, replace; refuse to overwrite."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from napari_mitoxai.common.errors import MitoxaiError
+
+
+def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
+    """Raise if `path` exists and may not be replaced.
+
+    Raises
+    ------
+    MitoxaiError
+        If `path` exists and `overwrite` is false, or its parent folder does not exist and cannot be made.
+    """
+    if path.exists() and not overwrite:
+        raise MitoxaiError(f"{path} exists already: choose another name, or pass --overwrite to replace it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MitoxaiError(f"{path.parent} cannot be made ({error.strerror}): choose another folder.") from error
+
+
+@contextmanager
+def written_beside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and move it to `path` when the block ends without an error.
+
+    The block may make a file or a folder. Whatever it left is removed if it fails, so that no half-written output
+    ever stands under the final name.
+
+    Raises
+    ------
+    MitoxaiError
+        If `path` exists and `overwrite` is false, or the disk is full or not writable.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    suffix = "".join(path.suffixes[-2:])
+    partial = path.with_name(f".{path.name.removesuffix(suffix)}.{uuid4().hex[:8]}{suffix}")
+    try:
+        yield partial
+        if not partial.is_dir():
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+        replace(partial, path)
+    except OSError as error:
+        raise MitoxaiError(f"{path} could not be written ({error.strerror or error}): free the disk or choose another place.") from error
+    finally:
+        remove(partial)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Move `source` to `target`, a file or a folder, keeping the old target until the new one stands."""
+    if target.is_dir() and not target.is_symlink():
+        old = target.with_name(f".{target.name}.{uuid4().hex[:8]}.old")
+        target.rename(old)
+        source.rename(target)
+        shutil.rmtree(old)
+    else:
+        os.replace(source, target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any, *, overwrite: bool = True) -> None:
+    """Write `content` as indented UTF-8 JSON, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    with written_beside(path, overwrite=overwrite) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    MitoxaiError
+        If it is not there or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MitoxaiError(f"{path} is not there: check the path.") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise MitoxaiError(f"{path} is not readable JSON ({error}): it is damaged or another kind of file.") from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as a hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

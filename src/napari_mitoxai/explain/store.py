@@ -1,0 +1,248 @@
+"""Explanation maps on disk: one OME-Zarr 0.5 store with a multiscale image for each method."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from napari_mitoxai.common import MitoxaiError
+
+BLOCK = 256  # map pixels; the side of a stored chunk, written once when all its patches are blended
+_ATTRIBUTE = "mitoxai"
+_FINISHED = "finished.jsonl"
+_PATCHES = "patches.jsonl"
+
+
+@dataclass(frozen=True)
+class MapGrid:
+    """How map pixels lie on a section.
+
+    Attributes
+    ----------
+    shape : (Y, X)
+        In map pixels.
+    reduction : int
+        Section pixels a map pixel, along each axis.
+    pixel_size_um : float
+        Of the section.
+    """
+
+    shape: tuple[int, int]
+    reduction: int
+    pixel_size_um: float
+
+    @property
+    def scale_um(self) -> float:
+        """Side of a map pixel."""
+        return self.reduction * self.pixel_size_um
+
+    @property
+    def translate_um(self) -> float:
+        """Centre of the first map pixel, where the centre of the section's first pixel is 0."""
+        return (self.reduction - 1) / 2 * self.pixel_size_um
+
+
+class MapStore:
+    """The maps of one section by one checkpoint, on disk.
+
+    Attributes
+    ----------
+    path : Path
+        The store.
+    info : dict
+        The root's attributes: section, checkpoint, target, verdict, grid, methods and their parameters, provenance.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        self.path = path
+        self._root = zarr.open_group(path, mode=mode)  # type: ignore[arg-type]
+        self.info: dict[str, Any] = dict(self._root.attrs[_ATTRIBUTE])  # type: ignore[arg-type]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods in it, in the order asked for."""
+        return list(self.info["methods"])
+
+    @property
+    def grid(self) -> MapGrid:
+        """How its pixels lie on the section."""
+        grid = self.info["grid"]
+        return MapGrid((grid["shape"][0], grid["shape"][1]), grid["reduction"], grid["pixel_size_um"])
+
+    def levels(self, method: str) -> list[da.Array]:
+        """The pyramid of a method's map, finest first: lazy (C or 1, Y, X) float32; 0 where there is no tissue.
+
+        Raises
+        ------
+        MitoxaiError
+            If the store has no such method.
+        """
+        self._check(method)
+        datasets = self._root[method].attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[index,call-overload]
+        return [da.from_zarr(self._root[f"{method}/{dataset['path']}"]) for dataset in datasets]  # type: ignore[index,call-overload]
+
+    def read(self, method: str) -> NDArray[np.float32]:
+        """A method's whole map now: (C or 1, Y, X) float32."""
+        return np.asarray(self.levels(method)[0].compute(scheduler="threads"), dtype=np.float32)
+
+    def channels(self, method: str) -> list[str]:
+        """What the planes of a method's map are: the targets of the model's panel, or ``["all channels"]``."""
+        self._check(method)
+        return list(self.info["methods"][method]["channels"])
+
+    def signed(self, method: str) -> bool:
+        """Whether a method's map speaks for and against the class."""
+        self._check(method)
+        return bool(self.info["methods"][method]["signed"])
+
+    def _check(self, method: str) -> None:
+        if method not in self.info["methods"]:
+            raise MitoxaiError(f"{self.path.name} has no map by {method} (it has {', '.join(self.methods)}): explain the section with it first.")
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def write_block(self, method: str, block: tuple[int, int], values: NDArray[np.float32]) -> None:
+        """Store one finished block (C, y, x) of a method's map."""
+        array: Any = self._root[f"{method}/0"]
+        y, x = block[0] * BLOCK, block[1] * BLOCK
+        array[:, y : y + values.shape[1], x : x + values.shape[2]] = values
+
+    def mark_finished(self, block: tuple[int, int]) -> None:
+        """Note that a block is stored for all methods, so that a resumed run leaves it out."""
+        _append(self.path / _FINISHED, list(block))
+
+    def finished_blocks(self) -> set[tuple[int, int]]:
+        """The blocks stored so far."""
+        return {(row[0], row[1]) for row in _rows(self.path / _FINISHED)}
+
+    def note_patch(self, corner: tuple[int, int], probabilities: Sequence[float]) -> None:
+        """Note what the model said of a patch."""
+        _append(self.path / _PATCHES, [*corner, *(round(p, 6) for p in probabilities)])
+
+    def patch_probabilities(self) -> dict[tuple[int, int], list[float]]:
+        """Class probabilities of each patch by its upper left corner (y, x), in section pixels."""
+        return {(int(row[0]), int(row[1])): row[2:] for row in _rows(self.path / _PATCHES)}
+
+    def complete(self, verdict: dict[str, Any]) -> None:
+        """Add the coarser levels and the verdict; the store is then whole."""
+        for method in self.methods:
+            self._add_levels(method)
+        self.info["verdict"] = verdict
+        self._root.attrs[_ATTRIBUTE] = self.info
+        (self.path / _FINISHED).unlink(missing_ok=True)
+
+    def _add_levels(self, method: str) -> None:
+        datasets = [_dataset(0, self.grid)]
+        level, data = 0, da.from_zarr(self._root[f"{method}/0"])
+        while max(data.shape[1:]) > 2 * BLOCK:
+            data = da.coarsen(np.mean, data, {1: 2, 2: 2}, trim_excess=True).astype(np.float32)
+            level += 1
+            group: Any = self._root[method]
+            array = group.create_array(
+                str(level), shape=data.shape, chunks=(1, BLOCK, BLOCK), dtype="float32", dimension_names=("c", "y", "x"), overwrite=True
+            )
+            da.store(data.rechunk((1, BLOCK, BLOCK)), array, scheduler="threads", lock=False)
+            data = da.from_zarr(array)
+            datasets.append(_dataset(level, self.grid))
+        _set_multiscales(self._root[method], method, datasets)
+
+
+def create_store(path: Path, grid: MapGrid, methods: dict[str, dict[str, Any]], info: dict[str, Any]) -> MapStore:
+    """Make an empty store.
+
+    Parameters
+    ----------
+    path : Path
+        Must not exist.
+    grid : MapGrid
+        Of all its maps.
+    methods : dict
+        By name: ``channels`` (what its planes are), ``signed``, ``parameters``.
+    info : dict
+        Section, checkpoint, target, provenance; kept in the root's attributes.
+    """
+    root = zarr.open_group(path, mode="w-", zarr_format=3)
+    for method, entry in methods.items():
+        group = root.create_group(method)
+        group.create_array(
+            "0",
+            shape=(len(entry["channels"]), *grid.shape),
+            chunks=(1, BLOCK, BLOCK),
+            dtype="float32",
+            fill_value=0.0,
+            dimension_names=("c", "y", "x"),
+            config={"write_empty_chunks": False},
+        )
+        _set_multiscales(group, method, [_dataset(0, grid)])
+    root.attrs[_ATTRIBUTE] = {
+        **info,
+        "methods": methods,
+        "grid": {"shape": list(grid.shape), "reduction": grid.reduction, "pixel_size_um": grid.pixel_size_um},
+    }
+    return MapStore(path, "r+")
+
+
+def is_map_store(path: Path | str) -> bool:
+    """Whether `path` is a folder with maps, finished or not."""
+    document = Path(path) / "zarr.json"
+    try:
+        return document.is_file() and _ATTRIBUTE in json.loads(document.read_text(encoding="utf-8")).get("attributes", {})
+    except (OSError, ValueError):
+        return False
+
+
+def open_maps(path: Path | str, *, writable: bool = False) -> MapStore:
+    """Open a store of maps.
+
+    Raises
+    ------
+    MitoxaiError
+        If it is not there, or not a store that `mitoxai explain` wrote.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise MitoxaiError(f"{path} is not there: give the maps that `mitoxai explain` wrote.")
+    if not is_map_store(path):
+        raise MitoxaiError(f"{path} holds no explanation maps: give a store that `mitoxai explain` wrote.")
+    return MapStore(path, "r+" if writable else "r")
+
+
+def _dataset(level: int, grid: MapGrid) -> dict[str, Any]:
+    scale = grid.scale_um * 2**level
+    # the centre of a coarse pixel is the middle of those it is the mean of
+    translate = grid.translate_um + (2**level - 1) / 2 * grid.scale_um
+    return {
+        "path": str(level),
+        "coordinateTransformations": [
+            {"type": "scale", "scale": [1.0, scale, scale]},
+            {"type": "translation", "translation": [0.0, translate, translate]},
+        ],
+    }
+
+
+def _set_multiscales(group: Any, method: str, datasets: list[dict[str, Any]]) -> None:
+    axes = [{"name": "c", "type": "channel"}, *({"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx")]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"name": method, "axes": axes, "datasets": datasets}]}
+
+
+def _append(path: Path, row: list[Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _rows(path: Path) -> list[list[Any]]:
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:  # the last line of a run that was killed while writing it
+            break
+    return rows

@@ -1,0 +1,226 @@
+"""Checkpoints: safetensors for the weights, JSON for everything needed to use them again; never a pickle."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from napari_mitoxai.cohort import PatchGeometry, Scaling
+from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.common.files import read_json, sha256, write_json, written_beside
+from napari_mitoxai.imc import Channel, Panel, Role, Section
+from napari_mitoxai.models.architectures import create
+
+CHECKPOINT_FILE = "checkpoint.json"
+_FORMAT = 1
+
+
+class _Geometry(BaseModel):
+    patch_size: int = Field(gt=0)
+    input_size: int = Field(gt=0)
+
+
+class _Scaling(BaseModel):
+    mean: list[float]
+    deviation: list[float]
+
+
+class _Channel(BaseModel):
+    target: str
+    metal: str | None = None
+    mass: int | None = None
+    role: Role = Role.OTHER
+
+
+class _Document(BaseModel):
+    """What checkpoint.json holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = _FORMAT
+    architecture: str
+    classes: list[str] = Field(min_length=2)
+    panel: list[_Channel] = Field(min_length=1)
+    scaling: _Scaling
+    geometry: _Geometry
+    split: dict[str, list[str]]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    weights: str = Field(pattern=r"^weights-[0-9a-f]{12}\.safetensors$")
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained classifier and everything needed to use it on another section.
+
+    Attributes
+    ----------
+    architecture : str
+        Its name in the registry.
+    classes : list of str
+        One an output.
+    panel : Panel
+        The channels it was trained on, in the order of its input.
+    scaling : Scaling
+        Fitted on its training subjects.
+    geometry : PatchGeometry
+        What it sees at once.
+    split : dict
+        Subjects by use: ``train``, ``validation``, ``test``.
+    metrics : dict
+        What was measured on the held-out subjects.
+    provenance : dict
+        Versions, seed, dates, parameters.
+    state : dict
+        The weights by name.
+    weights_sha256 : str
+        Of the weights file: names the checkpoint in whatever is made with it. Empty before saving.
+    """
+
+    architecture: str
+    classes: list[str]
+    panel: Panel
+    scaling: Scaling
+    geometry: PatchGeometry
+    split: dict[str, list[str]]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    state: dict[str, Tensor] = field(repr=False)
+    weights_sha256: str = ""
+
+    def model(self) -> nn.Module:
+        """The network with its weights, in evaluation mode, frozen, on the CPU."""
+        model = create(self.architecture, len(self.panel), len(self.classes))
+        model.load_state_dict(self.state)
+        return model.eval().requires_grad_(False)
+
+    def channels_in(self, section: Section) -> list[int]:
+        """The planes of a section that the model reads, matched by target.
+
+        Raises
+        ------
+        MitoxaiError
+            If one is missing; it is named.
+        """
+        return section.panel.match(self.panel.targets, what=f"{section.name}, which this model is to read,")
+
+    def use_of(self, subject: str) -> str:
+        """What a subject was used for: ``train``, ``validation``, ``test``, or ``new`` if it was not in the cohort."""
+        return next((use for use, subjects in self.split.items() if subject in subjects), "new")
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> Path:
+    """Write a checkpoint into a run's folder, so that a crash at any moment leaves the old or the new one whole.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        To write.
+    folder : Path
+        The run.
+
+    Returns
+    -------
+    Path
+        Of ``checkpoint.json``, which names the weights beside it.
+
+    Raises
+    ------
+    MitoxaiError
+        If the disk is full or not writable.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({key: value.detach().cpu().contiguous() for key, value in checkpoint.state.items()})
+    unnamed = folder / "weights-new.safetensors"
+    with written_beside(unnamed, overwrite=True) as partial:
+        partial.write_bytes(content)
+    digest = sha256(unnamed)
+    weights = folder / f"weights-{digest[:12]}.safetensors"
+    unnamed.replace(weights)
+    document = _Document(
+        architecture=checkpoint.architecture,
+        classes=checkpoint.classes,
+        panel=[_Channel(target=c.target, metal=c.metal, mass=c.mass, role=c.role) for c in checkpoint.panel],
+        scaling=_Scaling(mean=list(checkpoint.scaling.mean), deviation=list(checkpoint.scaling.deviation)),
+        geometry=_Geometry(patch_size=checkpoint.geometry.patch_size, input_size=checkpoint.geometry.input_size),
+        split=checkpoint.split,
+        metrics=checkpoint.metrics,
+        provenance=checkpoint.provenance,
+        weights=weights.name,
+        weights_sha256=digest,
+    )
+    write_json(folder / CHECKPOINT_FILE, document.model_dump(mode="json"))
+    for old in folder.glob("weights-*.safetensors"):
+        if old != weights:
+            old.unlink()
+    return folder / CHECKPOINT_FILE
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Open a run's checkpoint.
+
+    Names and shapes of the weights are compared with the architecture before anything is loaded.
+
+    Parameters
+    ----------
+    path : Path
+        The run's folder, or its ``checkpoint.json``.
+
+    Raises
+    ------
+    MitoxaiError
+        If there is none, it is damaged, of another architecture, or of a newer format.
+    """
+    path = Path(path).expanduser()
+    document_path = path / CHECKPOINT_FILE if path.is_dir() else path
+    if not document_path.exists():
+        raise MitoxaiError(f"{path} has no {CHECKPOINT_FILE}: give the folder that `mitoxai train` wrote.")
+    try:
+        document = _Document.model_validate(read_json(document_path))
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise MitoxaiError(f"{document_path} is no checkpoint ({where}: {error.errors()[0]['msg']}): give the folder of a run.") from error
+    if document.format > _FORMAT:
+        raise MitoxaiError(f"{document_path} was written by a newer version of napari-mitoxai: update it.")
+    if not len(document.panel) == len(document.scaling.mean) == len(document.scaling.deviation):
+        raise MitoxaiError(f"{document_path} has another number of channels than of scalings: it is damaged, train again.")
+    state = _read_weights(document_path.with_name(document.weights), document)
+    return Checkpoint(
+        document.architecture,
+        document.classes,
+        Panel(tuple(Channel(c.target, c.metal, c.mass, c.role, "checkpoint") for c in document.panel)),
+        Scaling(tuple(document.scaling.mean), tuple(document.scaling.deviation)),
+        PatchGeometry(document.geometry.patch_size, document.geometry.input_size),
+        document.split,
+        document.metrics,
+        document.provenance,
+        state,
+        document.weights_sha256,
+    )
+
+
+def _read_weights(path: Path, document: _Document) -> dict[str, Tensor]:
+    if not path.exists():
+        raise MitoxaiError(f"{path} is not there: copy the whole folder of the run, weights included.")
+    if sha256(path) != document.weights_sha256:
+        raise MitoxaiError(f"{path} is not the file that {CHECKPOINT_FILE} was written with: it is damaged, copy the run again.")
+    with torch.device("meta"):
+        expected = create(document.architecture, len(document.panel), len(document.classes)).state_dict()
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            wrong = [key for key, value in expected.items() if shapes.get(key) != tuple(value.shape)] + list(shapes.keys() - expected.keys())
+            if wrong:
+                raise MitoxaiError(f"The weights in {path} do not fit {document.architecture} ({wrong[0]}): the run is damaged, train again.")
+            state = {key: file.get_tensor(key) for key in shapes}
+    except (SafetensorError, OSError) as error:
+        raise MitoxaiError(f"{path} cannot be read ({error}): copy the run again.") from error
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise MitoxaiError(f"The weights in {path} are not finite: the training went wrong, train again with a smaller learning rate.")
+    return state

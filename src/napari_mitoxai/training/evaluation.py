@@ -1,0 +1,132 @@
+"""What a classifier says of subjects it has not seen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from torch import nn
+
+from napari_mitoxai.cohort import Scaling
+from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
+from napari_mitoxai.models import CancellingMode
+from napari_mitoxai.training.data import PatchSet
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Calls by subject, and what they add up to.
+
+    Attributes
+    ----------
+    patch_accuracy : float or None
+        Share of patches called right; descriptive only, as the patches of a subject are no independent witnesses.
+    subject_accuracy : float or None
+        Share of subjects called right.
+    confidence_interval : (float, float) or None
+        95 % Wilson interval of the subject accuracy.
+    subject_calls : list of dict
+        ``subject``, ``group``, ``probability`` (of the last class, mean over patches), ``call``, ``patches``.
+    """
+
+    patch_accuracy: float | None
+    subject_accuracy: float | None
+    confidence_interval: tuple[float, float] | None
+    subject_calls: list[dict[str, Any]]
+
+
+def predict(
+    network: nn.Module,
+    inputs: NDArray[np.float32],
+    *,
+    batch_size: int = 16,
+    device: torch.device | None = None,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> NDArray[np.float32]:
+    """Class probabilities of scaled patches.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Put into evaluation mode.
+    inputs : ndarray of float32
+        (N, C, H, W), scaled.
+    batch_size, device
+        As usual.
+    progress, cancel
+        Reported after every batch; checked between layers.
+
+    Returns
+    -------
+    ndarray of float32
+        (N, classes), softmax of the logits; rows add up to 1.
+    """
+    device = device or torch.device("cpu")
+    network.eval().to(device)
+    parts = []
+    with torch.inference_mode(), CancellingMode(cancel or CancelToken()):
+        for start in range(0, len(inputs), batch_size):
+            batch = torch.from_numpy(inputs[start : start + batch_size]).to(device, memory_format=torch.channels_last)
+            parts.append(network(batch).softmax(1).float().cpu().numpy())
+            progress(Progress("Calling subjects", min(start + batch_size, len(inputs)), len(inputs)))
+    return np.concatenate(parts)
+
+
+def evaluate(
+    network: nn.Module,
+    patches: PatchSet,
+    scaling: Scaling,
+    classes: list[str],
+    *,
+    batch_size: int = 16,
+    device: torch.device | None = None,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> Evaluation:
+    """Call every subject of `patches` by the mean of its patches' probabilities.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Trained.
+    patches : PatchSet
+        Of subjects that were held out; with none, the figures are None.
+    scaling : Scaling
+        Of the training subjects.
+    classes : list of str
+        Names of the outputs.
+    batch_size, device, progress, cancel
+        As in `predict`.
+
+    Returns
+    -------
+    Evaluation
+        With a 95 % Wilson interval (Wilson 1927) over subjects.
+    """
+    if not len(patches):
+        return Evaluation(None, None, None, [])
+    probabilities = predict(network, scaling(patches.counts), batch_size=batch_size, device=device, progress=progress, cancel=cancel)
+    calls = []
+    for subject in dict.fromkeys(patches.subjects.tolist()):
+        own = patches.subjects == subject
+        mean = probabilities[own].mean(0)
+        calls.append(
+            {
+                "subject": subject,
+                "group": classes[int(patches.labels[own][0])],
+                "probability": round(float(mean[-1]), 4),
+                "call": classes[int(mean.argmax())],
+                "patches": int(own.sum()),
+            }
+        )
+    right = sum(call["call"] == call["group"] for call in calls)
+    interval = binomtest(right, len(calls)).proportion_ci(method="wilson")
+    return Evaluation(
+        float((probabilities.argmax(1) == patches.labels).mean()),
+        right / len(calls),
+        (float(interval.low), float(interval.high)),
+        calls,
+    )
