@@ -1,7 +1,7 @@
 """What is trained on: subjects and their groups, splits by subject, patches of tissue, scaling."""
 
 from napari_mitoxai.cohort.cohort import Cohort, Member, read_cohort
-from napari_mitoxai.cohort.patches import PatchGeometry, patch_corners, read_patch, tissue_mask
+from napari_mitoxai.cohort.patches import PatchGeometry, patch_corners, read_patches, tissue_mask
 from napari_mitoxai.cohort.scaling import Scaling, fit_scaling
 from napari_mitoxai.cohort.split import Split, split_subjects
 
@@ -14,7 +14,7 @@ __all__ = [
     "fit_scaling",
     "patch_corners",
     "read_cohort",
-    "read_patch",
+    "read_patches",
     "split_subjects",
     "tissue_mask",
 ]

@@ -59,7 +59,9 @@ class Cohort:
     @property
     def classes(self) -> list[str]:
         """The groups as class names: ``control`` first, the others by alphabet."""
-        return sorted(set(self.groups.values()), key=lambda group: (group.lower() not in ("control", "controls"), group))
+        return sorted(
+            set(self.groups.values()), key=lambda group: (group.lower() not in ("control", "controls"), group)
+        )
 
 
 def read_cohort(path: Path | str) -> Cohort:
@@ -87,8 +89,12 @@ def read_cohort(path: Path | str) -> Cohort:
     if not members:
         raise MitoxaiError(f"{path.name} has no rows: give one row a section, with path, subject and group.")
     _refuse_two_values(path, members, "group", "give every section of a person the same group")
-    _refuse_two_values(path, members, "split", "put all sections of a person on one side, as the subject is the unit")
-    doubled = sorted({str(member.path) for member in members if sum(m.path == member.path for m in members) > 1})
+    _refuse_two_values(
+        path, members, "split", "put all sections of a person on one side, as the subject is the unit"
+    )
+    doubled = sorted(
+        {str(member.path) for member in members if sum(m.path == member.path for m in members) > 1}
+    )
     if doubled:
         raise MitoxaiError(f"{path.name} lists {doubled[0]} twice: keep one row a section.")
     groups = {member.group for member in members}
@@ -101,11 +107,15 @@ def read_cohort(path: Path | str) -> Cohort:
 
 def _read_table(path: Path) -> list[dict[str, str]]:
     if not path.exists():
-        raise MitoxaiError(f"{path} is not there: give the path of a cohort table with the columns path, subject and group.")
+        raise MitoxaiError(
+            f"{path} is not there: give the path of a cohort table with the columns path, subject and group."
+        )
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise MitoxaiError(f"{path.name} is not a readable CSV table ({error}): save it as CSV with a header line.") from error
+        raise MitoxaiError(
+            f"{path.name} is not a readable CSV table ({error}): save it as CSV with a header line."
+        ) from error
     table.columns = [str(column).strip() for column in table.columns]
     missing = [column for column in _REQUIRED if column not in table.columns]
     if missing:
@@ -119,20 +129,38 @@ def _read_table(path: Path) -> list[dict[str, str]]:
 def _member(table: Path, number: int, row: dict[str, str]) -> Member:
     empty = [column for column in _REQUIRED if not row[column]]
     if empty:
-        raise MitoxaiError(f"Line {number} of {table.name} has no {', '.join(empty)}: fill it in, or delete the line.")
+        raise MitoxaiError(
+            f"Line {number} of {table.name} has no {', '.join(empty)}: fill it in, or delete the line."
+        )
     split = row.get("split", "").lower()
     if split and split not in SPLITS:
-        raise MitoxaiError(f"Line {number} of {table.name} has the split {split!r}: write train, validation or test, or leave it empty.")
+        raise MitoxaiError(
+            f"Line {number} of {table.name} has the split {split!r}: write train, validation or test, or leave it empty."
+        )
     image = Path(row["path"]).expanduser()
     image = image if image.is_absolute() else table.parent / image
     if not image.exists():
-        raise MitoxaiError(f"Line {number} of {table.name} names {row['path']}, which is not there: correct the path; it starts at the table's folder.")
+        raise MitoxaiError(
+            f"Line {number} of {table.name} names {row['path']}, which is not there: correct the path; it starts at the table's folder."
+        )
     extra = {key: value for key, value in row.items() if key not in (*_REQUIRED, *_OPTIONAL)}
-    return Member(image.resolve(), row["subject"], row["group"], row.get("section", ""), row.get("batch", ""), split, extra)
+    return Member(
+        image.resolve(),
+        row["subject"],
+        row["group"],
+        row.get("section", ""),
+        row.get("batch", ""),
+        split,
+        extra,
+    )
 
 
 def _refuse_two_values(path: Path, members: list[Member], column: str, way_out: str) -> None:
     for subject in {member.subject: None for member in members}:
-        values = sorted({getattr(member, column) or "(empty)" for member in members if member.subject == subject})
+        values = sorted(
+            {getattr(member, column) or "(empty)" for member in members if member.subject == subject}
+        )
         if len(values) > 1:
-            raise MitoxaiError(f"In {path.name} subject {subject} is in {column} {' and '.join(values)}: {way_out}.")
+            raise MitoxaiError(
+                f"In {path.name} subject {subject} is in {column} {' and '.join(values)}: {way_out}."
+            )

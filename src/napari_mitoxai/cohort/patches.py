@@ -1,9 +1,8 @@
 """Where the tissue is, where patches lie on it, and how one is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -14,6 +13,7 @@ from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Role, Section
 
 TISSUE_BLOCK = 16  # px; tissue is judged in blocks of this side
+_STRIP = 512  # rows read at once
 _TISSUE_SHARE = 0.2  # of the mean of the bright blocks: tissue is an order of magnitude above the empty slide
 
 
@@ -64,22 +64,33 @@ def tissue_mask(section: Section) -> NDArray[np.bool_]:
         (ceil(Y / 16), ceil(X / 16)).
     """
     planes = section.panel.with_role(Role.MEMBRANE) + section.panel.with_role(Role.MITOCHONDRIAL_MASS)
-    data = section.data[planes] if planes else section.data
-    _, height, width = data.shape
-    pad = [(0, 0), (0, -height % TISSUE_BLOCK), (0, -width % TISSUE_BLOCK)]
-    padded = da.pad(data.astype(np.float32), pad, mode="edge") if any(after for _, after in pad) else data.astype(np.float32)
-    side = 512 if max(height, width) > 512 else TISSUE_BLOCK
-    padded = padded.rechunk((-1, side, side))
-    blocks = da.coarsen(np.nanmean, padded, {0: padded.shape[0], 1: TISSUE_BLOCK, 2: TISSUE_BLOCK})[0]
-    density = ndimage.gaussian_filter(np.nan_to_num(blocks.compute(scheduler="threads")), 1.0)
+    _, height, width = section.shape
+    strips = [
+        _block_means(section.read(planes or None, y=slice(y, y + _STRIP)).mean(0))
+        for y in range(0, height, _STRIP)
+    ]
+    density = ndimage.gaussian_filter(np.nan_to_num(np.concatenate(strips)), 1.0)
     if density.max() <= density.min():  # nothing at all, or a constant picture
         return np.full(density.shape, bool(density.max() > 0))
     bright = density[density > threshold_otsu(density)]
     return np.asarray(density > _TISSUE_SHARE * bright.mean())
 
 
+def _block_means(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of the blocks of (Y, X); a block cut by the edge is the mean of what is there."""
+    starts = [np.arange(0, length, TISSUE_BLOCK) for length in plane.shape]
+    sums = np.add.reduceat(np.add.reduceat(plane, starts[0], axis=0), starts[1], axis=1)
+    sides = [np.diff([*start, length]) for start, length in zip(starts, plane.shape, strict=True)]
+    return np.asarray(sums / np.outer(*sides), dtype=np.float32)
+
+
 def patch_corners(
-    shape: Sequence[int], geometry: PatchGeometry, tissue: NDArray[np.bool_], *, overlap: float = 0.5, min_tissue: float = 0.25
+    shape: Sequence[int],
+    geometry: PatchGeometry,
+    tissue: NDArray[np.bool_],
+    *,
+    overlap: float = 0.5,
+    min_tissue: float = 0.25,
 ) -> list[tuple[int, int]]:
     """Lay overlapping patches over the tissue of a section.
 
@@ -126,8 +137,12 @@ def _blocks(start: int, length: int) -> slice:
     return slice(start // TISSUE_BLOCK, -(-(start + length) // TISSUE_BLOCK))
 
 
-def read_patch(section: Section, channels: Sequence[int], corner: tuple[int, int], geometry: PatchGeometry) -> NDArray[np.float32]:
-    """Read one patch and average it down to the network's input.
+def read_patches(
+    section: Section, channels: Sequence[int], corners: Sequence[tuple[int, int]], geometry: PatchGeometry
+) -> Iterator[NDArray[np.float32]]:
+    """Read patches and average each down to the network's input.
+
+    Neighbours in a row overlap, so a run of them is read at once instead of every stored tile several times.
 
     Parameters
     ----------
@@ -135,29 +150,58 @@ def read_patch(section: Section, channels: Sequence[int], corner: tuple[int, int
         To read from.
     channels : sequence of int
         Planes, in the order of the model's panel.
-    corner : (y, x)
-        Upper left corner in pixels.
+    corners : sequence of (y, x)
+        Upper left corners in pixels.
     geometry : PatchGeometry
         Sides of patch and input.
 
-    Returns
-    -------
+    Yields
+    ------
     ndarray of float32
-        (C, input, input), mean counts a pixel.
+        (C, input, input), mean counts a pixel, in the order of `corners`.
 
     Raises
     ------
     MitoxaiError
         If the file cannot be read, or holds values that are not numbers.
     """
-    (y, x), side, target = corner, geometry.patch_size, geometry.input_size
-    counts = section.read(channels, y=slice(y, y + side), x=slice(x, x + side))
-    if not np.isfinite(counts).all():
-        raise MitoxaiError(f"{section.name} holds values that are not numbers near ({x}, {y}) px: repair the file first.")
+    side = geometry.patch_size
+    for run in _runs(corners, side):
+        y, first = run[0]
+        strip = section.read(channels, y=slice(y, y + side), x=slice(first, run[-1][1] + side))
+        for _, x in run:
+            counts = strip[:, :, x - first : x - first + side]
+            if not np.isfinite(counts).all():
+                raise MitoxaiError(
+                    f"{section.name} holds values that are not numbers near ({x}, {y}) px: repair the file first."
+                )
+            yield _reduced(counts, geometry)
+
+
+def _runs(corners: Sequence[tuple[int, int]], side: int) -> Iterator[list[tuple[int, int]]]:
+    """Split corners into runs that touch each other along a row and stay within a strip of eight patches."""
+    run: list[tuple[int, int]] = []
+    for corner in corners:
+        if run and not (
+            corner[0] == run[0][0]
+            and 0 <= corner[1] - run[-1][1] <= side
+            and corner[1] - run[0][1] <= 7 * side
+        ):
+            yield run
+            run = []
+        run.append(corner)
+    if run:
+        yield run
+
+
+def _reduced(counts: NDArray[np.float32], geometry: PatchGeometry) -> NDArray[np.float32]:
+    side, target = geometry.patch_size, geometry.input_size
     if side == target:
         return counts
     if side % target == 0:
         factor = side // target
         return counts.reshape(len(counts), target, factor, target, factor).mean((2, 4), dtype=np.float32)
-    resized = resize(counts, (len(counts), target, target), order=1, anti_aliasing=side > target, preserve_range=True)
+    resized = resize(
+        counts, (len(counts), target, target), order=1, anti_aliasing=side > target, preserve_range=True
+    )
     return np.asarray(resized, dtype=np.float32)

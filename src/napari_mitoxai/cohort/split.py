@@ -57,7 +57,9 @@ def split_subjects(cohort: Cohort, *, hold_out: Sequence[str] = (), seed: int = 
     groups = cohort.groups
     unknown = [subject for subject in hold_out if subject not in groups]
     if unknown:
-        raise MitoxaiError(f"{', '.join(unknown)} cannot be held out: the cohort has the subjects {', '.join(groups)}.")
+        raise MitoxaiError(
+            f"{', '.join(unknown)} cannot be held out: the cohort has the subjects {', '.join(groups)}."
+        )
     given = {member.subject: member.split for member in cohort.members}
     if hold_out:
         test = [subject for subject in groups if subject in set(hold_out)]
@@ -68,7 +70,9 @@ def split_subjects(cohort: Cohort, *, hold_out: Sequence[str] = (), seed: int = 
     train = [subject for subject in groups if subject not in {*test, *validation}]
     for group in cohort.classes:
         if not any(groups[subject] == group for subject in train):
-            raise MitoxaiError(f"No {group} is left to train on: hold out fewer subjects, or add sections of {group} subjects.")
+            raise MitoxaiError(
+                f"No {group} is left to train on: hold out fewer subjects, or add sections of {group} subjects."
+            )
     if not validation and not any(given.values()):
         validation = _validation_subjects(train, groups, seed)
         train = [subject for subject in train if subject not in validation]
@@ -77,7 +81,10 @@ def split_subjects(cohort: Cohort, *, hold_out: Sequence[str] = (), seed: int = 
 
 def _validation_subjects(train: Sequence[str], groups: dict[str, str], seed: int) -> list[str]:
     """One subject a class, if that leaves two of every class."""
-    by_class = {group: [subject for subject in train if groups[subject] == group] for group in sorted(set(groups.values()))}
+    by_class = {
+        group: [subject for subject in train if groups[subject] == group]
+        for group in sorted(set(groups.values()))
+    }
     if min(len(subjects) for subjects in by_class.values()) < 3:
         return []
     rng = np.random.default_rng(seed)
@@ -89,9 +96,15 @@ def _limits(cohort: Cohort, validation: Sequence[str], test: Sequence[str]) -> l
     groups = cohort.groups
     untested = [group for group in cohort.classes if not any(groups[subject] == group for subject in test)]
     if not test:
-        notes.append("No subject was held out: this run says nothing of how well the model calls new subjects.")
+        notes.append(
+            "No subject was held out: this run says nothing of how well the model calls new subjects."
+        )
     elif untested:
-        notes.append(f"No {' and no '.join(untested)} was held out: the run cannot say how such subjects are called.")
+        notes.append(
+            f"No {' and no '.join(untested)} was held out: the run cannot say how such subjects are called."
+        )
     if not validation:
-        notes.append("Too few subjects for a validation set of their own: trained for a fixed number of epochs, without early stopping.")
+        notes.append(
+            "Too few subjects for a validation set of their own: trained for a fixed number of epochs, without early stopping."
+        )
     return notes

@@ -26,7 +26,9 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MitoxaiError(f"{path.parent} cannot be made ({error.strerror}): choose another folder.") from error
+        raise MitoxaiError(
+            f"{path.parent} cannot be made ({error.strerror}): choose another folder."
+        ) from error
 
 
 @contextmanager
@@ -51,7 +53,9 @@ def written_beside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         replace(partial, path)
     except OSError as error:
-        raise MitoxaiError(f"{path} could not be written ({error.strerror or error}): free the disk or choose another place.") from error
+        raise MitoxaiError(
+            f"{path} could not be written ({error.strerror or error}): free the disk or choose another place."
+        ) from error
     finally:
         remove(partial)
 
@@ -95,7 +99,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise MitoxaiError(f"{path} is not there: check the path.") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise MitoxaiError(f"{path} is not readable JSON ({error}): it is damaged or another kind of file.") from error
+        raise MitoxaiError(
+            f"{path} is not readable JSON ({error}): it is damaged or another kind of file."
+        ) from error
 
 
 def sha256(path: Path) -> str:

@@ -11,7 +11,11 @@ _PACKAGES = ("torch", "torchvision", "lightning", "numpy", "scikit-image", "tiff
 
 def software() -> dict[str, str]:
     """Versions of this package, of Python and of the libraries that results depend on."""
-    versions = {"napari-mitoxai": __version__, "python": platform.python_version(), "system": platform.system()}
+    versions = {
+        "napari-mitoxai": __version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

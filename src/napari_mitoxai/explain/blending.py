@@ -40,7 +40,9 @@ class Blender:
         Side of a block.
     """
 
-    def __init__(self, shape: tuple[int, int], corners: Iterable[tuple[int, int]], patch: int, block: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], corners: Iterable[tuple[int, int]], patch: int, block: int
+    ) -> None:
         self._shape, self._patch, self._block = shape, patch, block
         self._window = blending_window(patch)
         self._waiting: dict[Block, int] = {}
@@ -52,10 +54,14 @@ class Blender:
 
     def blocks_of(self, corner: tuple[int, int]) -> Iterator[Block]:
         """The blocks that a patch touches."""
-        rows, columns = (range(start // self._block, (start + self._patch - 1) // self._block + 1) for start in corner)
+        rows, columns = (
+            range(start // self._block, (start + self._patch - 1) // self._block + 1) for start in corner
+        )
         return ((row, column) for row in rows for column in columns)
 
-    def add(self, corner: tuple[int, int], maps: Mapping[str, NDArray[np.float32]]) -> Iterator[tuple[Block, dict[str, NDArray[np.float32]]]]:
+    def add(
+        self, corner: tuple[int, int], maps: Mapping[str, NDArray[np.float32]]
+    ) -> Iterator[tuple[Block, dict[str, NDArray[np.float32]]]]:
         """Add the maps of one patch and give the blocks which it was the last to touch.
 
         Parameters
@@ -71,12 +77,21 @@ class Blender:
             The block's row and column, and by method its blended map (C, y, x), 0 where no patch lies.
         """
         for block in self.blocks_of(corner):
-            inside, outside = zip(*(self._overlap(start, index) for start, index in zip(corner, block, strict=True)), strict=True)
+            inside, outside = zip(
+                *(self._overlap(start, index) for start, index in zip(corner, block, strict=True)),
+                strict=True,
+            )
             window = self._window[inside]
-            height, width = (min(self._block, length - index * self._block) for length, index in zip(self._shape, block, strict=True))
+            height, width = (
+                min(self._block, length - index * self._block)
+                for length, index in zip(self._shape, block, strict=True)
+            )
             weights = self._weights.setdefault(block, np.zeros((height, width), np.float32))
             weights[outside] += window
-            sums = self._sums.setdefault(block, {name: np.zeros((len(values), height, width), np.float32) for name, values in maps.items()})
+            sums = self._sums.setdefault(
+                block,
+                {name: np.zeros((len(values), height, width), np.float32) for name, values in maps.items()},
+            )
             for name, values in maps.items():
                 sums[name][:, outside[0], outside[1]] += values[:, inside[0], inside[1]] * window
             self._waiting[block] -= 1
@@ -87,9 +102,14 @@ class Blender:
         """Along one axis: the part of the patch in the block, in patch and in block coordinates."""
         first = max(start, index * self._block)
         last = min(start + self._patch, (index + 1) * self._block)
-        return slice(first - start, last - start), slice(first - index * self._block, last - index * self._block)
+        return slice(first - start, last - start), slice(
+            first - index * self._block, last - index * self._block
+        )
 
     def _finish(self, block: Block) -> dict[str, NDArray[np.float32]]:
         weights = self._weights.pop(block)
         covered = weights > 0
-        return {name: np.where(covered, sums / np.where(covered, weights, 1), 0).astype(np.float32) for name, sums in self._sums.pop(block).items()}
+        return {
+            name: np.where(covered, sums / np.where(covered, weights, 1), 0).astype(np.float32)
+            for name, sums in self._sums.pop(block).items()
+        }

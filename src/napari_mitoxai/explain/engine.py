@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_mitoxai.cohort import patch_corners, read_patch, tissue_mask
+from napari_mitoxai.cohort import patch_corners, read_patches, tissue_mask
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, remove, replace
 from napari_mitoxai.common.provenance import now, software
@@ -107,23 +106,50 @@ def explain_section(
     geometry.check(section.shape, section.name)
     class_index = _class_index(checkpoint, target)
     progress(Progress("Finding tissue", 0, 1, section.name))
-    corners = patch_corners(section.shape, geometry, tissue_mask(section), overlap=overlap, min_tissue=_MIN_TISSUE)
+    corners = patch_corners(
+        section.shape, geometry, tissue_mask(section), overlap=overlap, min_tissue=_MIN_TISSUE
+    )
     if not corners:
-        raise MitoxaiError(f"{section.name} has no tissue that can be told from the empty slide: check its channels.")
+        raise MitoxaiError(
+            f"{section.name} has no tissue that can be told from the empty slide: check its channels."
+        )
     cancel.check()
     grid = MapGrid(
-        (section.shape[1] // geometry.reduction, section.shape[2] // geometry.reduction), geometry.reduction, section.pixel_size_um
+        (section.shape[1] // geometry.reduction, section.shape[2] // geometry.reduction),
+        geometry.reduction,
+        section.pixel_size_um,
     )
     info = _info(section, checkpoint, class_index, overlap, subject)
-    channels = {name: checkpoint.panel.targets if entry.per_channel else ["all channels"] for name, entry in entries.items()}
+    channels = {
+        name: checkpoint.panel.targets if entry.per_channel else ["all channels"]
+        for name, entry in entries.items()
+    }
     described = {
-        name: {"channels": channels[name], "signed": entry.signed, "title": entry.title, "parameters": entry.defaults()}
+        name: {
+            "channels": channels[name],
+            "signed": entry.signed,
+            "title": entry.title,
+            "parameters": entry.defaults(),
+        }
         for name, entry in entries.items()
     }
     store = _open_partial(out, grid, described, info, section)
     if on_store is not None:
         on_store(store)
-    _fill(store, section, checkpoint, methods, corners, planes, class_index, batch_size, device, progress, cancel, on_block)
+    _fill(
+        store,
+        section,
+        checkpoint,
+        methods,
+        corners,
+        planes,
+        class_index,
+        batch_size,
+        device,
+        progress,
+        cancel,
+        on_block,
+    )
     progress(Progress("Finishing the maps", 0, 1, out.name))
     store.complete(_verdict(store, checkpoint))
     replace(store.path, out)
@@ -138,10 +164,18 @@ def _class_index(checkpoint: Checkpoint, target: str | None) -> int:
     return checkpoint.classes.index(target)
 
 
-def _info(section: Section, checkpoint: Checkpoint, class_index: int, overlap: float, subject: str | None) -> dict[str, Any]:
+def _info(
+    section: Section, checkpoint: Checkpoint, class_index: int, overlap: float, subject: str | None
+) -> dict[str, Any]:
     subject = subject or section.subject or section.name
     return {
-        "section": {"name": section.name, "path": str(section.path), "subject": subject, "shape": list(section.shape), "notes": list(section.notes)},
+        "section": {
+            "name": section.name,
+            "path": str(section.path),
+            "subject": subject,
+            "shape": list(section.shape),
+            "notes": list(section.notes),
+        },
         "checkpoint": {
             "architecture": checkpoint.architecture,
             "weights_sha256": checkpoint.weights_sha256,
@@ -157,10 +191,16 @@ def _info(section: Section, checkpoint: Checkpoint, class_index: int, overlap: f
     }
 
 
-def _open_partial(out: Path, grid: MapGrid, methods: dict[str, dict[str, Any]], info: dict[str, Any], section: Section) -> MapStore:
+def _open_partial(
+    out: Path, grid: MapGrid, methods: dict[str, dict[str, Any]], info: dict[str, Any], section: Section
+) -> MapStore:
     """The hidden store beside `out`: the one of an earlier, unfinished call if it asked for just the same, or a new one."""
     modified = section.path.stat().st_mtime_ns if section.path.exists() else 0
-    asked = {"methods": methods, "modified": modified, **{key: value for key, value in info.items() if key != "provenance"}}
+    asked = {
+        "methods": methods,
+        "modified": modified,
+        **{key: value for key, value in info.items() if key != "provenance"},
+    }
     fingerprint = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     path = out.with_name(f".{out.name.removesuffix('.ome.zarr')}.partial.ome.zarr")
     if is_map_store(path):
@@ -171,7 +211,9 @@ def _open_partial(out: Path, grid: MapGrid, methods: dict[str, dict[str, Any]], 
         remove(path)
         return create_store(path, grid, methods, {**info, "fingerprint": fingerprint})
     except OSError as error:
-        raise MitoxaiError(f"{out} cannot be written ({os.strerror(error.errno or 0)}): free the disk or choose another place.") from error
+        raise MitoxaiError(
+            f"{out} cannot be written ({os.strerror(error.errno or 0)}): free the disk or choose another place."
+        ) from error
 
 
 def _fill(
@@ -193,7 +235,11 @@ def _fill(
     in_map = {corner: (corner[0] // reduction, corner[1] // reduction) for corner in corners}
     blender = Blender(store.grid.shape, in_map.values(), side, BLOCK)
     finished = store.finished_blocks()
-    needed = [corner for corner in corners if any(block not in finished for block in blender.blocks_of(in_map[corner]))]
+    needed = [
+        corner
+        for corner in corners
+        if any(block not in finished for block in blender.blocks_of(in_map[corner]))
+    ]
     blender = Blender(store.grid.shape, [in_map[corner] for corner in needed], side, BLOCK)
     known = store.patch_probabilities()
     model = checkpoint.model().to(device or torch.device("cpu"), memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -201,17 +247,23 @@ def _fill(
     with CancellingMode(cancel):
         for batch, inputs in _scaled_batches(section, checkpoint, planes, needed, batch_size):
             cancel.check()
-            tensor = torch.from_numpy(inputs).to(device or torch.device("cpu"), memory_format=torch.channels_last)
+            tensor = torch.from_numpy(inputs).to(
+                device or torch.device("cpu"), memory_format=torch.channels_last
+            )
             attributions = attribute_many(model, tensor, list(methods), target=class_index)
             probabilities = attributions.logits.softmax(1).cpu().numpy()
             maps = {name: _on_grid(values, side) for name, values in attributions.maps.items()}
             for name, values in maps.items():
                 if not np.isfinite(values).all():
-                    raise MitoxaiError(f"{name} gave values that are not numbers on {section.name}: leave this method out for this model.")
+                    raise MitoxaiError(
+                        f"{name} gave values that are not numbers on {section.name}: leave this method out for this model."
+                    )
             for index, corner in enumerate(batch):
                 if corner not in known:
                     store.note_patch(corner, probabilities[index].tolist())
-                for block, blended in blender.add(in_map[corner], {name: values[index] for name, values in maps.items()}):
+                for block, blended in blender.add(
+                    in_map[corner], {name: values[index] for name, values in maps.items()}
+                ):
                     if block in finished:
                         continue
                     _write(store, block, blended)
@@ -227,23 +279,32 @@ def _write(store: MapStore, block: tuple[int, int], blended: dict[str, NDArray[n
             store.write_block(name, block, values)
         store.mark_finished(block)
     except OSError as error:
-        raise MitoxaiError(f"{store.path} cannot be written ({error.strerror or error}): free the disk; the same command then goes on.") from error
+        raise MitoxaiError(
+            f"{store.path} cannot be written ({error.strerror or error}): free the disk; the same command then goes on."
+        ) from error
 
 
 def _slices(block: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
-    y, x = (slice(index * BLOCK, min((index + 1) * BLOCK, length)) for index, length in zip(block, shape, strict=True))
+    y, x = (
+        slice(index * BLOCK, min((index + 1) * BLOCK, length))
+        for index, length in zip(block, shape, strict=True)
+    )
     return y, x
 
 
 def _scaled_batches(
-    section: Section, checkpoint: Checkpoint, planes: Sequence[int], corners: Sequence[tuple[int, int]], batch_size: int
-) -> Iterator[tuple[tuple[tuple[int, int], ...], NDArray[np.float32]]]:
+    section: Section,
+    checkpoint: Checkpoint,
+    planes: Sequence[int],
+    corners: Sequence[tuple[int, int]],
+    batch_size: int,
+) -> Iterator[tuple[Sequence[tuple[int, int]], NDArray[np.float32]]]:
     """Batches of corners with their scaled patches; the next batch is read while this one is computed."""
 
-    def load(batch: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
-        return checkpoint.scaling(np.stack([read_patch(section, planes, corner, checkpoint.geometry) for corner in batch]))
+    def load(batch: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+        return checkpoint.scaling(np.stack(list(read_patches(section, planes, batch, checkpoint.geometry))))
 
-    batches = list(batched(corners, batch_size)) if batch_size else []
+    batches = [corners[start : start + batch_size] for start in range(0, len(corners), batch_size)]
     with ThreadPoolExecutor(1, thread_name_prefix="read-patches") as reader:
         following = reader.submit(load, batches[0]) if batches else None
         for index, batch in enumerate(batches):
@@ -265,6 +326,8 @@ def _verdict(store: MapStore, checkpoint: Checkpoint) -> dict[str, Any]:
     mean = probabilities.mean(0)
     return {
         "call": checkpoint.classes[int(mean.argmax())],
-        "probability": {name: round(float(value), 4) for name, value in zip(checkpoint.classes, mean, strict=True)},
+        "probability": {
+            name: round(float(value), 4) for name, value in zip(checkpoint.classes, mean, strict=True)
+        },
         "patches": len(probabilities),
     }

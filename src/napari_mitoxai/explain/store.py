@@ -103,7 +103,9 @@ class MapStore:
 
     def _check(self, method: str) -> None:
         if method not in self.info["methods"]:
-            raise MitoxaiError(f"{self.path.name} has no map by {method} (it has {', '.join(self.methods)}): explain the section with it first.")
+            raise MitoxaiError(
+                f"{self.path.name} has no map by {method} (it has {', '.join(self.methods)}): explain the section with it first."
+            )
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -145,7 +147,12 @@ class MapStore:
             level += 1
             group: Any = self._root[method]
             array = group.create_array(
-                str(level), shape=data.shape, chunks=(1, BLOCK, BLOCK), dtype="float32", dimension_names=("c", "y", "x"), overwrite=True
+                str(level),
+                shape=data.shape,
+                chunks=(1, BLOCK, BLOCK),
+                dtype="float32",
+                dimension_names=("c", "y", "x"),
+                overwrite=True,
             )
             da.store(data.rechunk((1, BLOCK, BLOCK)), array, scheduler="threads", lock=False)
             data = da.from_zarr(array)
@@ -153,7 +160,9 @@ class MapStore:
         _set_multiscales(self._root[method], method, datasets)
 
 
-def create_store(path: Path, grid: MapGrid, methods: dict[str, dict[str, Any]], info: dict[str, Any]) -> MapStore:
+def create_store(
+    path: Path, grid: MapGrid, methods: dict[str, dict[str, Any]], info: dict[str, Any]
+) -> MapStore:
     """Make an empty store.
 
     Parameters
@@ -192,7 +201,9 @@ def is_map_store(path: Path | str) -> bool:
     """Whether `path` is a folder with maps, finished or not."""
     document = Path(path) / "zarr.json"
     try:
-        return document.is_file() and _ATTRIBUTE in json.loads(document.read_text(encoding="utf-8")).get("attributes", {})
+        return document.is_file() and _ATTRIBUTE in json.loads(document.read_text(encoding="utf-8")).get(
+            "attributes", {}
+        )
     except (OSError, ValueError):
         return False
 
@@ -227,8 +238,14 @@ def _dataset(level: int, grid: MapGrid) -> dict[str, Any]:
 
 
 def _set_multiscales(group: Any, method: str, datasets: list[dict[str, Any]]) -> None:
-    axes = [{"name": "c", "type": "channel"}, *({"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx")]
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"name": method, "axes": axes, "datasets": datasets}]}
+    axes = [
+        {"name": "c", "type": "channel"},
+        *({"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"),
+    ]
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [{"name": method, "axes": axes, "datasets": datasets}],
+    }
 
 
 def _append(path: Path, row: list[Any]) -> None:

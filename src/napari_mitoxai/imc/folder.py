@@ -27,7 +27,9 @@ def image_files(folder: Path) -> list[Path]:
     files = sorted(
         path
         for path in folder.iterdir()
-        if path.is_file() and path.suffix.lower() in (*TIFF_SUFFIXES, *_PICTURES) and not _NOT_CHANNELS.search(path.name)
+        if path.is_file()
+        and path.suffix.lower() in (*TIFF_SUFFIXES, *_PICTURES)
+        and not _NOT_CHANNELS.search(path.name)
     )
     exact = {stem(path) for path in files if path.suffix.lower() in TIFF_SUFFIXES}
     return [path for path in files if path.suffix.lower() in TIFF_SUFFIXES or path.stem not in exact]
@@ -56,7 +58,9 @@ def read_folder(folder: Path) -> Section:
     """
     files = image_files(folder)
     if not files:
-        raise MitoxaiError(f"{folder} has no image files in it: give a folder with one TIFF, PNG or JPEG file a channel.")
+        raise MitoxaiError(
+            f"{folder} has no image files in it: give a folder with one TIFF, PNG or JPEG file a channel."
+        )
     planes: list[da.Array] = []
     channels: list[Channel] = []
     pixel_size: float | None = None
@@ -71,13 +75,21 @@ def read_folder(folder: Path) -> Section:
                 f"{path.name} holds {plane.shape[0]} planes, but a folder is read as one file a channel: open the file itself."
             )
         planes.append(plane)
-        channels.append(parse_channel(stem(path) if path.suffix.lower() in TIFF_SUFFIXES else path.stem, source="file name"))
+        channels.append(
+            parse_channel(
+                stem(path) if path.suffix.lower() in TIFF_SUFFIXES else path.stem, source="file name"
+            )
+        )
     odd = [path.name for path, plane in zip(files, planes, strict=True) if plane.shape != planes[0].shape]
     if odd:
-        raise MitoxaiError(f"In {folder} {', '.join(odd)} differ in size from {files[0].name}: keep one section a folder.")
+        raise MitoxaiError(
+            f"In {folder} {', '.join(odd)} differ in size from {files[0].name}: keep one section a folder."
+        )
     notes = []
     if any(path.suffix.lower() in _LOSSY for path in files):
-        notes.append("The channels are JPEG files: 8-bit and lossy, stretched per image; levels cannot be compared between sections.")
+        notes.append(
+            "The channels are JPEG files: 8-bit and lossy, stretched per image; levels cannot be compared between sections."
+        )
     if pixel_size is None:
         notes.append("The files have no pixel size; 1 µm is assumed, as is usual for imaging mass cytometry.")
     return Section(
@@ -96,9 +108,13 @@ def _open_picture(path: Path) -> da.Array:
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            dtype = np.dtype(np.uint16 if picture.mode.startswith("I;16") or picture.mode == "I" else np.uint8)
+            dtype = np.dtype(
+                np.uint16 if picture.mode.startswith("I;16") or picture.mode == "I" else np.uint8
+            )
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise MitoxaiError(f"{path.name} is not a readable picture ({error}): copy it again from its source.") from error
+        raise MitoxaiError(
+            f"{path.name} is not a readable picture ({error}): copy it again from its source."
+        ) from error
     # pictures have no tiles: one is decoded as a whole, once, when a part of it is looked at
     decoded = dask.delayed(_decode)(path, path.stat().st_mtime_ns)
     return da.from_delayed(decoded, shape=(height, width), dtype=dtype)[None]

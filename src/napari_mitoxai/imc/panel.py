@@ -51,10 +51,14 @@ _ROLES: dict[str, Role] = {
 _CANONICAL = {alias.upper(): names[0].upper() for names in _ALIASES for alias in names}
 
 # 153Eu_SDHA, 153Eu_153Eu SDHA, C01_C01_153Eu_153Eu SDHA
-_MASS_FIRST = re.compile(r"^(?:.*_)?(?P<mass>\d{2,3})(?P<metal>[A-Z][a-z]?)(?:[_ ](?:\d{2,3}[A-Z][a-z]?[_ ])?(?P<target>.+))?$")
+_MASS_FIRST = re.compile(
+    r"^(?:.*_)?(?P<mass>\d{2,3})(?P<metal>[A-Z][a-z]?)(?:[_ ](?:\d{2,3}[A-Z][a-z]?[_ ])?(?P<target>.+))?$"
+)
 # SDHA(Eu153Di), Laminin_681((851))Sm147
 _TARGET_FIRST = re.compile(r"^(?P<target>.*?)\(?(?P<metal>[A-Z][a-z]?)(?P<mass>\d{2,3})(?:Di)?\)?$")
-_METAL = re.compile(r"^(?:(?P<mass_a>\d{2,3})(?P<metal_a>[A-Z][a-z]?)|(?P<metal_b>[A-Z][a-z]?)(?P<mass_b>\d{2,3}))(?:Di)?$")
+_METAL = re.compile(
+    r"^(?:(?P<mass_a>\d{2,3})(?P<metal_a>[A-Z][a-z]?)|(?P<metal_b>[A-Z][a-z]?)(?P<mass_b>\d{2,3}))(?:Di)?$"
+)
 
 
 def canonical(target: str) -> str:
@@ -173,7 +177,9 @@ class Panel:
         MitoxaiError
             If one is missing: all missing ones are named, and what the panel has.
         """
-        places = {canonical(channel.target): index for index, channel in reversed(list(enumerate(self.channels)))}
+        places = {
+            canonical(channel.target): index for index, channel in reversed(list(enumerate(self.channels)))
+        }
         missing = [target for target in targets if canonical(target) not in places]
         if missing:
             raise MitoxaiError(
@@ -199,4 +205,10 @@ def _with_unique_targets(channels: Iterable[Channel]) -> Iterator[Channel]:
             yield channel
         else:
             seen[channel.target] = seen.get(channel.target, 0) + 1
-            yield Channel(f"{channel.target} {seen[channel.target]}", channel.metal, channel.mass, channel.role, channel.source)
+            yield Channel(
+                f"{channel.target} {seen[channel.target]}",
+                channel.metal,
+                channel.mass,
+                channel.role,
+                channel.source,
+            )

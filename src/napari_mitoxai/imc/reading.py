@@ -56,7 +56,9 @@ def read_section(path: Path | str) -> Section:
         return read_folder(path)
     reader = _file_reader(path)
     if reader is None:
-        raise MitoxaiError(f"{path.name} is not a kind of image that is known here: give a TIFF, an OME-TIFF or a folder with one file a channel.")
+        raise MitoxaiError(
+            f"{path.name} is not a kind of image that is known here: give a TIFF, an OME-TIFF or a folder with one file a channel."
+        )
     return reader(path)
 
 
@@ -85,7 +87,9 @@ def read_labels(path: Path | str) -> NDArray[np.int32]:
         with tifffile.TiffFile(path, _multifile=False) as file:
             labels = np.squeeze(file.asarray())
     except Exception as error:  # a decoder may raise anything on a damaged file
-        raise MitoxaiError(f"{path} cannot be read as labels ({error}): give a TIFF label image, as `mitoxai segment` writes.") from error
+        raise MitoxaiError(
+            f"{path} cannot be read as labels ({error}): give a TIFF label image, as `mitoxai segment` writes."
+        ) from error
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
         raise MitoxaiError(
             f"{path} holds {labels.dtype} with shape {labels.shape}, not one plane of labels: give the label image of one section."

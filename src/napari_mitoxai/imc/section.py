@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc.panel import Panel
 
+_STRIP = 512  # rows read at once
+
 
 @dataclass(frozen=True)
 class Section:
@@ -49,7 +51,9 @@ class Section:
         channels, height, width = self.data.shape
         return channels, height, width
 
-    def read(self, channels: Sequence[int] | None = None, *, y: slice = slice(None), x: slice = slice(None)) -> NDArray[np.float32]:
+    def read(
+        self, channels: Sequence[int] | None = None, *, y: slice = slice(None), x: slice = slice(None)
+    ) -> NDArray[np.float32]:
         """Read a region now.
 
         Parameters
@@ -73,4 +77,33 @@ class Section:
         try:
             return np.asarray(planes[:, y, x].compute(scheduler="threads"), dtype=np.float32)
         except Exception as error:  # a decoder may raise anything on a damaged file
-            raise MitoxaiError(f"{self.path} cannot be read ({error}): the file is damaged or was moved; copy it again.") from error
+            raise MitoxaiError(
+                f"{self.path} cannot be read ({error}): the file is damaged or was moved; copy it again."
+            ) from error
+
+    def read_reduced(self, channels: Sequence[int] | None = None, *, factor: int) -> NDArray[np.float32]:
+        """Read whole planes averaged over blocks of `factor` x `factor` pixels, a strip at a time.
+
+        Parameters
+        ----------
+        channels : sequence of int, optional
+            Planes, in the order wanted; all by default.
+        factor : int
+            Side of a block; what is left over at the far edges is dropped.
+
+        Returns
+        -------
+        ndarray of float32
+            (C, Y // factor, X // factor), mean counts a pixel.
+        """
+        if factor == 1:
+            return self.read(channels)
+        _, height, width = self.shape
+        rows, columns = height // factor, width // factor
+        step = max(_STRIP // factor, 1)
+        strips = []
+        for first in range(0, rows, step):
+            last = min(first + step, rows)
+            strip = self.read(channels, y=slice(first * factor, last * factor), x=slice(0, columns * factor))
+            strips.append(strip.reshape(len(strip), last - first, factor, columns, factor).mean((2, 4)))
+        return np.concatenate(strips, axis=1)

@@ -62,7 +62,9 @@ def read_tiff(path: Path) -> Section:
     data, axes, metadata = open_planes(path)
     notes: list[str] = []
     if axes not in ("CYX", "YX"):
-        notes.append(f"The file declares its planes as {_AXES.get(axes[0], axes[0])}; they are read as channels.")
+        notes.append(
+            f"The file declares its planes as {_AXES.get(axes[0], axes[0])}; they are read as channels."
+        )
     channels = metadata.channels
     if len(channels) != data.shape[0]:
         channels = [Channel(f"ch{index}", source="position") for index in range(data.shape[0])]
@@ -101,7 +103,9 @@ def open_planes(path: Path) -> tuple[da.Array, str, _Metadata]:
         axes = series.get_axes(squeeze=True)
         shape = series.get_shape(squeeze=True)
     except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError) as error:
-        raise MitoxaiError(f"{path.name} is not a readable TIFF ({error}): copy it again, or export it again as OME-TIFF.") from error
+        raise MitoxaiError(
+            f"{path.name} is not a readable TIFF ({error}): copy it again, or export it again as OME-TIFF."
+        ) from error
     if len(axes) not in (2, 3) or not axes.endswith("YX"):
         raise MitoxaiError(
             f"{path.name} has the axes {axes} with shape {shape}: give a stack of channels, (C, Y, X), of one section."
@@ -125,26 +129,38 @@ def _refuse_truncated(path: Path, series: tifffile.TiffPageSeries) -> None:
         planes += 1
         ends = (offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False))
         if max(ends, default=0) > size:
-            raise MitoxaiError(f"{path.name} is cut short (its pixels end beyond the file): copy it again from its source.")
+            raise MitoxaiError(
+                f"{path.name} is cut short (its pixels end beyond the file): copy it again from its source."
+            )
     declared = 1 if len(series.get_shape(squeeze=True)) == 2 else series.get_shape(squeeze=True)[0]
     if planes not in (declared, 1):
-        raise MitoxaiError(f"{path.name} declares {declared} planes and holds {planes}: export it again from its source.")
+        raise MitoxaiError(
+            f"{path.name} declares {declared} planes and holds {planes}: export it again from its source."
+        )
 
 
 def _ome_metadata(path: Path, text: str | None) -> _Metadata:
     if not text:
         return _Metadata()
     if len(text) > _MAX_XML:
-        raise MitoxaiError(f"{path.name} has {len(text) / 2**20:.0f} MB of OME metadata: this is not a section, export it again.")
+        raise MitoxaiError(
+            f"{path.name} has {len(text) / 2**20:.0f} MB of OME metadata: this is not a section, export it again."
+        )
     try:
         root = fromstring(text, forbid_dtd=True)
     except (DefusedXmlException, ElementTree.ParseError) as error:
-        raise MitoxaiError(f"{path.name} has unsafe or broken OME metadata ({error}): export it again from its source.") from error
+        raise MitoxaiError(
+            f"{path.name} has unsafe or broken OME metadata ({error}): export it again from its source."
+        ) from error
     pixels = root.find(".//{*}Pixels")
     if pixels is None:
         return _Metadata()
     channels = [
-        parse_channel(element.get("Name") or f"ch{index}", element.get("Fluor"), source="OME name" if element.get("Name") else "position")
+        parse_channel(
+            element.get("Name") or f"ch{index}",
+            element.get("Fluor"),
+            source="OME name" if element.get("Name") else "position",
+        )
         for index, element in enumerate(pixels.findall("{*}Channel"))
     ]
     size = pixels.get("PhysicalSizeX")

@@ -13,7 +13,12 @@ _TILE = (256, 256)
 
 
 def write_section(
-    path: Path, counts: NDArray[np.generic], panel: Panel, *, pixel_size_um: float = 1.0, overwrite: bool = False
+    path: Path,
+    counts: NDArray[np.generic],
+    panel: Panel,
+    *,
+    pixel_size_um: float = 1.0,
+    overwrite: bool = False,
 ) -> Path:
     """Write a section as a tiled OME-TIFF with channel names and isotopes.
 
@@ -48,12 +53,20 @@ def write_section(
     }
     with written_beside(path, overwrite=overwrite) as partial:
         tifffile.imwrite(
-            partial, counts, ome=True, photometric="minisblack", tile=_TILE, compression="zlib", metadata=metadata
+            partial,
+            counts,
+            ome=True,
+            photometric="minisblack",
+            tile=_TILE,
+            compression="zlib",
+            metadata=metadata,
         )
     return path
 
 
-def write_labels(path: Path, labels: NDArray[np.integer], *, pixel_size_um: float = 1.0, overwrite: bool = False) -> Path:
+def write_labels(
+    path: Path, labels: NDArray[np.integer], *, pixel_size_um: float = 1.0, overwrite: bool = False
+) -> Path:
     """Write a label image as a tiled OME-TIFF; 16-bit where the labels fit, else 32-bit.
 
     Parameters
@@ -82,6 +95,12 @@ def write_labels(path: Path, labels: NDArray[np.integer], *, pixel_size_um: floa
     }
     with written_beside(path, overwrite=overwrite) as partial:
         tifffile.imwrite(
-            partial, labels.astype(dtype), ome=True, photometric="minisblack", tile=_TILE, compression="zlib", metadata=metadata
+            partial,
+            labels.astype(dtype),
+            ome=True,
+            photometric="minisblack",
+            tile=_TILE,
+            compression="zlib",
+            metadata=metadata,
         )
     return path

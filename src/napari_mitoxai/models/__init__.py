@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from napari_mitoxai.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from napari_mitoxai.models.devices import pick_device
 
-__all__ = ["CancellingMode", "Checkpoint", "available", "create", "load_checkpoint", "pick_device", "save_checkpoint"]
+__all__ = [
+    "CancellingMode",
+    "Checkpoint",
+    "available",
+    "create",
+    "load_checkpoint",
+    "pick_device",
+    "save_checkpoint",
+]
 
 # These need torch, which takes seconds to import: a menu that lists architectures must not wait for it.
 _NEEDS_TORCH = {

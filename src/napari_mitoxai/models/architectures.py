@@ -60,7 +60,9 @@ def _build(entry: Architecture, classes: int) -> nn.Module:
             return timm_model
         import torchvision
 
-        model: nn.Module = torchvision.models.get_model(entry.builder, weights=None, num_classes=classes, **entry.options)
+        model: nn.Module = torchvision.models.get_model(
+            entry.builder, weights=None, num_classes=classes, **entry.options
+        )
         return model
 
 
@@ -74,7 +76,13 @@ def _widen_first_convolution(model: nn.Module, channels: int, *, pretrained: boo
     if old.in_channels == channels:
         return
     new = nn.Conv2d(
-        channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, bias=old.bias is not None  # type: ignore[arg-type]
+        channels,
+        old.out_channels,
+        old.kernel_size,
+        old.stride,
+        old.padding,
+        old.dilation,
+        bias=old.bias is not None,  # type: ignore[arg-type]
     )
     with torch.no_grad():
         if pretrained:
@@ -101,7 +109,11 @@ def _pretrained_state(name: str, entry: Architecture, weights: str | Path) -> Ma
             return dict(timm.create_model(entry.builder, pretrained=True).state_dict())
         import torchvision
 
-        return dict(torchvision.models.get_model_weights(entry.builder).DEFAULT.get_state_dict(check_hash=True, progress=False))
+        return dict(
+            torchvision.models.get_model_weights(entry.builder).DEFAULT.get_state_dict(
+                check_hash=True, progress=False
+            )
+        )
     except (URLError, OSError, RuntimeError) as error:
         raise MitoxaiError(
             f"The ImageNet weights of {name} cannot be downloaded ({error}): give a local file with them, or start from random weights."
@@ -118,7 +130,9 @@ def _state_from_file(name: str, entry: Architecture, path: Path) -> Mapping[str,
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise MitoxaiError(f"{path.name} is not a readable safetensors file ({error}): copy it again.") from error
+            raise MitoxaiError(
+                f"{path.name} is not a readable safetensors file ({error}): copy it again."
+            ) from error
     if not any(sha256(path).startswith(prefix) for prefix in _official_hashes(entry)):
         raise MitoxaiError(
             f"{path.name} is not one of torchvision's own files for {name}, and other pickled files can run code: "
@@ -134,7 +148,10 @@ def _official_hashes(entry: Architecture) -> list[str]:
         return []
     import torchvision
 
-    return [str(weights.url).rsplit("-", 1)[-1].removesuffix(".pth") for weights in torchvision.models.get_model_weights(entry.builder)]
+    return [
+        str(weights.url).rsplit("-", 1)[-1].removesuffix(".pth")
+        for weights in torchvision.models.get_model_weights(entry.builder)
+    ]
 
 
 def _load_pretrained(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
@@ -147,6 +164,8 @@ def _load_pretrained(model: nn.Module, state: Mapping[str, Tensor], name: str) -
         or (key in state and state[key].shape != value.shape and state[key].shape[0] != _IMAGENET_CLASSES)
     ]
     if wrong:
-        raise MitoxaiError(f"The weights do not fit {name} ({wrong[0]} is missing or of another shape): give those of {name}.")
+        raise MitoxaiError(
+            f"The weights do not fit {name} ({wrong[0]} is missing or of another shape): give those of {name}."
+        )
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     model.load_state_dict(fitting, strict=False)

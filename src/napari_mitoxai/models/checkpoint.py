@@ -148,7 +148,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> Path:
         classes=checkpoint.classes,
         panel=[_Channel(target=c.target, metal=c.metal, mass=c.mass, role=c.role) for c in checkpoint.panel],
         scaling=_Scaling(mean=list(checkpoint.scaling.mean), deviation=list(checkpoint.scaling.deviation)),
-        geometry=_Geometry(patch_size=checkpoint.geometry.patch_size, input_size=checkpoint.geometry.input_size),
+        geometry=_Geometry(
+            patch_size=checkpoint.geometry.patch_size, input_size=checkpoint.geometry.input_size
+        ),
         split=checkpoint.split,
         metrics=checkpoint.metrics,
         provenance=checkpoint.provenance,
@@ -185,11 +187,15 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         document = _Document.model_validate(read_json(document_path))
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise MitoxaiError(f"{document_path} is no checkpoint ({where}: {error.errors()[0]['msg']}): give the folder of a run.") from error
+        raise MitoxaiError(
+            f"{document_path} is no checkpoint ({where}: {error.errors()[0]['msg']}): give the folder of a run."
+        ) from error
     if document.format > _FORMAT:
         raise MitoxaiError(f"{document_path} was written by a newer version of napari-mitoxai: update it.")
     if not len(document.panel) == len(document.scaling.mean) == len(document.scaling.deviation):
-        raise MitoxaiError(f"{document_path} has another number of channels than of scalings: it is damaged, train again.")
+        raise MitoxaiError(
+            f"{document_path} has another number of channels than of scalings: it is damaged, train again."
+        )
     state = _read_weights(document_path.with_name(document.weights), document)
     return Checkpoint(
         document.architecture,
@@ -209,18 +215,26 @@ def _read_weights(path: Path, document: _Document) -> dict[str, Tensor]:
     if not path.exists():
         raise MitoxaiError(f"{path} is not there: copy the whole folder of the run, weights included.")
     if sha256(path) != document.weights_sha256:
-        raise MitoxaiError(f"{path} is not the file that {CHECKPOINT_FILE} was written with: it is damaged, copy the run again.")
+        raise MitoxaiError(
+            f"{path} is not the file that {CHECKPOINT_FILE} was written with: it is damaged, copy the run again."
+        )
     with torch.device("meta"):
         expected = create(document.architecture, len(document.panel), len(document.classes)).state_dict()
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            wrong = [key for key, value in expected.items() if shapes.get(key) != tuple(value.shape)] + list(shapes.keys() - expected.keys())
+            wrong = [key for key, value in expected.items() if shapes.get(key) != tuple(value.shape)] + list(
+                shapes.keys() - expected.keys()
+            )
             if wrong:
-                raise MitoxaiError(f"The weights in {path} do not fit {document.architecture} ({wrong[0]}): the run is damaged, train again.")
+                raise MitoxaiError(
+                    f"The weights in {path} do not fit {document.architecture} ({wrong[0]}): the run is damaged, train again."
+                )
             state = {key: file.get_tensor(key) for key in shapes}
     except (SafetensorError, OSError) as error:
         raise MitoxaiError(f"{path} cannot be read ({error}): copy the run again.") from error
     if not all(torch.isfinite(value).all() for value in state.values()):
-        raise MitoxaiError(f"The weights in {path} are not finite: the training went wrong, train again with a smaller learning rate.")
+        raise MitoxaiError(
+            f"The weights in {path} are not finite: the training went wrong, train again with a smaller learning rate."
+        )
     return state

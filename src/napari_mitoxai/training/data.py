@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, WeightedRandomSampler
 
-from napari_mitoxai.cohort import Cohort, PatchGeometry, Scaling, patch_corners, read_patch, tissue_mask
+from napari_mitoxai.cohort import Cohort, PatchGeometry, Scaling, patch_corners, read_patches, tissue_mask
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.imc import Panel, read_section
 
@@ -80,7 +80,9 @@ def gather_patches(
     """
     sections = [read_section(member.path) for member in cohort.members]
     if channels:
-        panel_channels = [sections[0].panel[i] for i in sections[0].panel.match(channels, what=sections[0].name)]
+        panel_channels = [
+            sections[0].panel[i] for i in sections[0].panel.match(channels, what=sections[0].name)
+        ]
     else:
         panel_channels = list(sections[0].panel)
     panel = Panel(tuple(panel_channels))
@@ -91,11 +93,13 @@ def gather_patches(
         geometry.check(section.shape, section.name)
         corners = patch_corners(section.shape, geometry, tissue_mask(section), overlap=overlap)
         if not corners:
-            raise MitoxaiError(f"{section.name} has no patch with tissue in it: take it out of the cohort, or check its channels.")
-        for corner in corners:
+            raise MitoxaiError(
+                f"{section.name} has no patch with tissue in it: take it out of the cohort, or check its channels."
+            )
+        for patch in read_patches(section, planes, corners, geometry):
             if cancel is not None:
                 cancel.check()
-            counts.append(read_patch(section, planes, corner, geometry))
+            counts.append(patch)
         subjects += [member.subject] * len(corners)
         labels += [cohort.classes.index(member.group)] * len(corners)
     progress(Progress("Reading patches", len(sections), len(sections), f"{len(labels)} patches"))
@@ -103,26 +107,42 @@ def gather_patches(
 
 
 class ScaledPatches(Dataset[tuple[Tensor, Tensor]]):
-    """Scaled patches, each turned and flipped at random when `augment` is set."""
+    """Scaled patches, augmented where `jitter` is given.
 
-    def __init__(self, patches: PatchSet, scaling: Scaling, *, augment: bool = False, seed: int = 0) -> None:
-        self._inputs = torch.from_numpy(scaling(patches.counts))
-        self._labels = torch.from_numpy(patches.labels)
-        self._augment = augment
+    Parameters
+    ----------
+    patches : PatchSet
+        In counts.
+    scaling : Scaling
+        Of the training subjects.
+    jitter : float, optional
+        Turns and flips each patch at random and multiplies the counts of each channel by a random gain, whose logarithm
+        has this standard deviation: staining differs between subjects by such gains, so they must not be learnt.
+    seed : int
+        Of the augmentation.
+    """
+
+    def __init__(
+        self, patches: PatchSet, scaling: Scaling, *, jitter: float | None = None, seed: int = 0
+    ) -> None:
+        self._patches, self._scaling, self._jitter = patches, scaling, jitter
         self._rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._patches)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        patch = self._inputs[index]
-        if self._augment:
+        counts = self._patches.counts[index]
+        if self._jitter is not None:
             # tissue has no up or down: the eight symmetries of a square are as likely as each other
             turns, flip = divmod(int(self._rng.integers(8)), 2)
-            patch = torch.rot90(patch, turns, (1, 2))
-            if flip:
-                patch = patch.flip(2)
-        return patch, self._labels[index]
+            counts = np.rot90(counts, turns, (1, 2))
+            counts = counts[:, :, ::-1] if flip else counts
+            gain = np.exp(self._rng.normal(0, self._jitter, (len(counts), 1, 1)))
+            counts = counts * gain.astype(np.float32)
+        return torch.from_numpy(np.ascontiguousarray(self._scaling(counts))), torch.tensor(
+            self._patches.labels[index]
+        )
 
 
 def balanced_sampler(patches: PatchSet, seed: int) -> WeightedRandomSampler:
@@ -134,4 +154,6 @@ def balanced_sampler(patches: PatchSet, seed: int) -> WeightedRandomSampler:
         for subject in subjects:
             own = patches.subjects == subject
             weights[own] = 1 / (len(subjects) * own.sum())
-    return WeightedRandomSampler(weights.tolist(), len(patches), generator=torch.Generator().manual_seed(seed))
+    return WeightedRandomSampler(
+        weights.tolist(), len(patches), generator=torch.Generator().manual_seed(seed)
+    )

@@ -69,7 +69,9 @@ def predict(
     parts = []
     with torch.inference_mode(), CancellingMode(cancel or CancelToken()):
         for start in range(0, len(inputs), batch_size):
-            batch = torch.from_numpy(inputs[start : start + batch_size]).to(device, memory_format=torch.channels_last)
+            batch = torch.from_numpy(inputs[start : start + batch_size]).to(
+                device, memory_format=torch.channels_last
+            )
             parts.append(network(batch).softmax(1).float().cpu().numpy())
             progress(Progress("Calling subjects", min(start + batch_size, len(inputs)), len(inputs)))
     return np.concatenate(parts)
@@ -108,7 +110,14 @@ def evaluate(
     """
     if not len(patches):
         return Evaluation(None, None, None, [])
-    probabilities = predict(network, scaling(patches.counts), batch_size=batch_size, device=device, progress=progress, cancel=cancel)
+    probabilities = predict(
+        network,
+        scaling(patches.counts),
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+        cancel=cancel,
+    )
     calls = []
     for subject in dict.fromkeys(patches.subjects.tolist()):
         own = patches.subjects == subject

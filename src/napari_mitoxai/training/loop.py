@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from napari_mitoxai.cohort import Scaling
-from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
+from napari_mitoxai.common import (
+    Cancelled,
+    CancelToken,
+    MitoxaiError,
+    Progress,
+    ProgressCallback,
+    no_progress,
+)
 from napari_mitoxai.models import CancellingMode
 from napari_mitoxai.training.data import PatchSet, ScaledPatches, balanced_sampler
 
@@ -46,7 +53,9 @@ class Fit:
 class _Classifier(lightning.LightningModule):
     """Cross-entropy on logits; every tensor operation looks at the cancel token."""
 
-    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float, cancel: CancelToken) -> None:
+    def __init__(
+        self, network: nn.Module, learning_rate: float, weight_decay: float, cancel: CancelToken
+    ) -> None:
         super().__init__()
         self.network = network
         self._learning_rate, self._weight_decay = learning_rate, weight_decay
@@ -69,26 +78,40 @@ class _Classifier(lightning.LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.network.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay)
+        return torch.optim.AdamW(
+            self.network.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay
+        )
 
 
 class _Follow(Callback):
     """Keeps the history and the best weights, reports progress, stops when validation no longer improves."""
 
-    def __init__(self, result: Fit, epochs: int, patience: int, progress: ProgressCallback, cancel: CancelToken) -> None:
+    def __init__(
+        self, result: Fit, epochs: int, patience: int, progress: ProgressCallback, cancel: CancelToken
+    ) -> None:
         self._result, self._epochs, self._patience = result, epochs, patience
         self._progress, self._cancel = progress, cancel
         self._best = float("inf")
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         self._cancel.check()
         batches = int(trainer.num_training_batches)
         epoch = trainer.current_epoch
         loss = float(outputs["loss"])
         self._progress(
-            Progress("Training", epoch + (batch_idx + 1) / batches, self._epochs, f"epoch {epoch + 1} of {self._epochs}, loss {loss:.3f}")
+            Progress(
+                "Training",
+                epoch + (batch_idx + 1) / batches,
+                self._epochs,
+                f"epoch {epoch + 1} of {self._epochs}, loss {loss:.3f}",
+            )
         )
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -103,11 +126,23 @@ class _Follow(Callback):
             self._best = score
             self._result.best_epoch = int(row["epoch"])
             network: nn.Module = module.network  # type: ignore[assignment]
-            self._result.state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+            self._result.state = {
+                key: value.detach().cpu().clone() for key, value in network.state_dict().items()
+            }
         elif row["epoch"] - self._result.best_epoch >= self._patience:
             trainer.should_stop = True
-        detail = ", ".join(f"{key.replace('_', ' ')} {values[key]:.3f}" for key in sorted(values) if key.endswith("loss"))
-        self._progress(Progress("Training", row["epoch"], self._epochs, f"epoch {row['epoch']:.0f} of {self._epochs}, {detail}", row))
+        detail = ", ".join(
+            f"{key.replace('_', ' ')} {values[key]:.3f}" for key in sorted(values) if key.endswith("loss")
+        )
+        self._progress(
+            Progress(
+                "Training",
+                row["epoch"],
+                self._epochs,
+                f"epoch {row['epoch']:.0f} of {self._epochs}, {detail}",
+                row,
+            )
+        )
 
 
 @contextmanager
@@ -135,6 +170,7 @@ def fit(
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-2,
     patience: int = 10,
+    jitter: float = 0.5,
     seed: int = 0,
     device: torch.device | None = None,
     progress: ProgressCallback = no_progress,
@@ -154,6 +190,8 @@ def fit(
         As usual; the optimiser is AdamW. Classes, and the subjects in them, are drawn equally often.
     patience : int
         Epochs without a lower validation loss after which training stops.
+    jitter : float
+        Standard deviation of the log of a random gain on each channel of a training patch.
     device : torch.device, optional
         The CPU by default.
     progress, cancel
@@ -174,13 +212,15 @@ def fit(
     cancel = cancel or CancelToken()
     result = Fit()
     loader = DataLoader(
-        ScaledPatches(training, scaling, augment=True, seed=seed),
+        ScaledPatches(training, scaling, jitter=jitter, seed=seed),
         batch_size=batch_size,
         sampler=balanced_sampler(training, seed),
         # a last batch of one patch has no variance for batch normalisation
         drop_last=len(training) % batch_size == 1 and len(training) > 1,
     )
-    checks = DataLoader(ScaledPatches(validation, scaling), batch_size=batch_size) if len(validation) else None
+    checks = (
+        DataLoader(ScaledPatches(validation, scaling), batch_size=batch_size) if len(validation) else None
+    )
     follow = _Follow(result, epochs, patience, progress, cancel)
     device = device or torch.device("cpu")
     with _quiet_lightning():

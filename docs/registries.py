@@ -1,0 +1,95 @@
+"""Directives that print what the code knows of itself, so that nothing is written twice.
+
+``mitoxai-methods``, ``mitoxai-architectures`` and ``mitoxai-signals`` list the registries; ``mitoxai-command NAME``
+lists a command's arguments and options.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+class _Listing(SphinxDirective):
+    """A directive whose content is Markdown made by `markdown`."""
+
+    has_content = False
+
+    def markdown(self) -> Iterator[str]:
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(self.markdown()), allow_section_headings=True)
+
+
+class Methods(_Listing):
+    """Every explanation method: what it answers, its settings, its source."""
+
+    def markdown(self) -> Iterator[str]:
+        from napari_mitoxai.explain import available, method
+
+        for name in available():
+            entry = method(name)
+            sign = "for (+) and against (−) the class" if entry.signed else "never negative"
+            planes = "one map a channel" if entry.per_channel else "one map for all channels"
+            yield from (f"## {entry.title}", "", f"`{name}` · {sign} · {planes}", "", entry.description, "")
+            for field_name, field in entry.parameters.model_fields.items():
+                yield f"* `{field_name}` (default `{field.default}`): {field.description}"
+            yield from ("", f"Source: {entry.source}.", "")
+
+
+class Architectures(_Listing):
+    """Every architecture and the library it comes from."""
+
+    def markdown(self) -> Iterator[str]:
+        from napari_mitoxai.models.registry import ARCHITECTURES
+
+        yield from ("| name | from |", "|---|---|")
+        for name, entry in ARCHITECTURES.items():
+            yield f"| `{name}` | {entry.library} `{entry.builder}` |"
+
+
+class Signals(_Listing):
+    """Every class signal that a simulated patient can carry."""
+
+    def markdown(self) -> Iterator[str]:
+        from napari_mitoxai.simulate import SIGNALS
+
+        yield from ("| name | what a patient has | channels |", "|---|---|---|")
+        for name, entry in SIGNALS.items():
+            yield f"| `{name}` | {entry.description} | {', '.join(entry.channels)} |"
+
+
+class Command(_Listing):
+    """The arguments and options of one command."""
+
+    required_arguments: ClassVar[int] = 1
+
+    def markdown(self) -> Iterator[str]:
+        import typer
+
+        from napari_mitoxai.cli import app
+
+        commands: Any = typer.main.get_command(app)
+        yield from ("| | default | |", "|---|---|---|")
+        for parameter in commands.commands[self.arguments[0]].params:
+            if parameter.param_type_name == "argument":
+                name, default = f"`{parameter.metavar or parameter.name}`", "needed"
+            else:
+                name = f"`{max(parameter.opts, key=len)}`" + (" (repeat)" if parameter.multiple else "")
+                default = "needed" if parameter.required else _default(parameter.default)
+            yield f"| {name} | {default} | {(parameter.help or '').replace('|', chr(92) + '|')} |"
+
+
+def _default(value: Any) -> str:
+    return "" if value is None or value is False or value in ("", []) else f"`{value}`"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("mitoxai-methods", Methods)
+    app.add_directive("mitoxai-architectures", Architectures)
+    app.add_directive("mitoxai-signals", Signals)
+    app.add_directive("mitoxai-command", Command)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

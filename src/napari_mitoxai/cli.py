@@ -1,0 +1,276 @@
+"""The command line: one command a task, its options made from the task's parameter model."""
+
+import dataclasses
+import inspect
+import json
+import signal
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bars,
+)
+
+from napari_mitoxai import __version__
+from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError, Progress
+from napari_mitoxai.tasks import TaskParameters, validated
+from napari_mitoxai.tasks.parameters import extra
+
+app = typer.Typer(
+    help="Explanation maps of muscle-biopsy classifiers that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+_console = Console(stderr=True)
+_EXIT_ERROR, _EXIT_CANCELLED = 2, 130
+
+
+@contextmanager
+def _progress_bars() -> Iterator[Callable[[Progress], None]]:
+    """One bar a stage, on standard error, so that standard output stays for answers."""
+    bars = Bars(
+        TextColumn("{task.description:<20}"), BarColumn(24), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[detail]}"), console=_console,
+    )  # fmt: skip
+    stages: dict[str, TaskID] = {}
+
+    def show(progress: Progress) -> None:
+        if progress.stage not in stages:
+            stages[progress.stage] = bars.add_task(
+                progress.stage, total=progress.total or None, detail=progress.detail
+            )
+        bars.update(
+            stages[progress.stage],
+            completed=progress.done,
+            total=progress.total or None,
+            detail=progress.detail,
+        )
+
+    with bars:
+        yield show
+
+
+@contextmanager
+def _cancelled_by_ctrl_c() -> Iterator[CancelToken]:
+    """Ctrl-C asks the task to stop; a second one kills it."""
+    cancel = CancelToken()
+
+    def stop(number: int, frame: types.FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        cancel.cancel()
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _flag(model: type[TaskParameters], name: str) -> str:
+    return str(extra(model, name).get("option", f"--{name.replace('_', '-')}"))
+
+
+def _option(model: type[TaskParameters], name: str, field: FieldInfo) -> inspect.Parameter:
+    """A field as typer wants it: positional or an option, with its help and default."""
+    settings = extra(model, name)
+    annotation: Any = field.annotation
+    help_text = field.description or ""
+    if typing.get_origin(annotation) is typing.Literal:
+        help_text += f" One of: {', '.join(map(str, typing.get_args(annotation)))}."
+        annotation = str
+    if settings.get("argument"):
+        kind, default = (
+            typer.Argument(help=help_text, metavar=name.upper(), show_default=False),
+            inspect.Parameter.empty,
+        )
+        return inspect.Parameter(
+            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[annotation, kind]
+        )
+    flag = _flag(model, name)
+    metavar = "NAME ..." if typing.get_origin(annotation) is list else None
+    if field.is_required():
+        return inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=Annotated[annotation, typer.Option(flag, help=help_text, metavar=metavar)],
+        )
+    default = field.get_default(call_default_factory=True)
+    shown = default not in (None, [], "")
+    option = typer.Option(flag, help=help_text, show_default=shown, metavar=metavar)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
+    )
+
+
+def _parts(value: Any) -> Any:
+    """A list's items, each of which may hold several with commas between."""
+    return [part.strip() for item in value for part in item.split(",")] if isinstance(value, list) else value
+
+
+# by command: how many positional arguments it has, and its options that take several values
+_SHAPES: dict[str, tuple[int, set[str]]] = {}
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """Let ``--hold-out C03 P09`` mean ``--hold-out C03 --hold-out P09`` once all positional arguments are there."""
+    if not arguments or arguments[0] not in _SHAPES:
+        return arguments
+    positional, several = _SHAPES[arguments[0]]
+    spread, seen, flag, values = arguments[:1], 0, "", 0
+    for argument in arguments[1:]:
+        if argument.startswith("-"):
+            flag, values = argument, 0
+        elif not flag or (values and flag not in several):
+            seen += 1
+        else:
+            values += 1
+            if values > 1 and seen >= positional:
+                spread.append(flag)
+        spread.append(argument)
+    return spread
+
+
+def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[Any], None]) -> None:
+    """Make a command of a task module: its options from the parameter model, its help from `run`."""
+    module = import_module(f"napari_mitoxai.tasks.{module_name}")
+    model: type[TaskParameters] = getattr(module, model_name)
+
+    def command(**given: Any) -> None:
+        as_json = given.pop("json")
+        parameters = validated(model, {key: _parts(value) for key, value in given.items() if value is not None})
+        with _cancelled_by_ctrl_c() as cancel, _progress_bars() as show:
+            result = module.run(parameters, progress=show, cancel=cancel)
+        if as_json:
+            typer.echo(json.dumps(dataclasses.asdict(result), default=str, ensure_ascii=False))
+        else:
+            tell(result)
+
+    positional = sum(bool(extra(model, name).get("argument")) for name in model.model_fields)
+    several = [name for name, field in model.model_fields.items() if typing.get_origin(field.annotation) is list]
+    _SHAPES[name] = (positional, {_flag(model, field_name) for field_name in several})
+    fields = [_option(model, field_name, field) for field_name, field in model.model_fields.items()]
+    json_option = typer.Option("--json", help="Print the result as one JSON object.")
+    fields.append(
+        inspect.Parameter(
+            "json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, json_option]
+        )
+    )
+    fields.sort(key=lambda parameter: parameter.kind)
+    command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
+    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0]
+    app.command(name)(command)
+
+
+def _tell_train(result: Any) -> None:
+    for call in result.metrics["subject_calls"]:
+        mark = "right" if call["call"] == call["group"] else "WRONG"
+        typer.echo(
+            f"{call['subject']} ({call['group']}) is called {call['call']}: {mark} (probability {call['probability']:.2f}, {call['patches']} patches)"
+        )
+    if result.metrics["subject_accuracy"] is not None:
+        low, high = result.metrics["confidence_interval"]
+        typer.echo(
+            f"Held-out subjects called right: {result.metrics['subject_accuracy']:.0%} (95 % interval {low:.0%} to {high:.0%})"
+        )
+    for note in result.metrics["notes"]:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Run: {result.run}")
+    typer.echo(f"Next: mitoxai explain {result.run} SECTION --method grad_cam --out MAPS.ome.zarr")
+
+
+def _tell_explain(result: Any) -> None:
+    probabilities = ", ".join(f"{name} {value:.2f}" for name, value in result.verdict["probability"].items())
+    typer.echo(
+        f"The model calls it {result.verdict['call']} ({probabilities}; mean of {result.verdict['patches']} patches)."
+    )
+    if result.use_of_subject in ("train", "validation"):
+        typer.echo(
+            f"Note: the model has seen this subject ({result.use_of_subject}); its call is no evidence for new subjects."
+        )
+    typer.echo(f"Maps for {result.target}: {result.maps}")
+    typer.echo(f"Next: mitoxai figure SECTION --maps {result.maps} --out FIGURE.pdf")
+
+
+def _tell_segment(result: Any) -> None:
+    typer.echo(f"{result.fibres} fibres: {result.labels}")
+
+
+def _tell_figure(result: Any) -> None:
+    typer.echo(f"Figure: {result.figure}")
+    typer.echo(f"Made from: {result.sidecar}")
+
+
+def _tell_demo(result: Any) -> None:
+    for line in result.lines:
+        typer.echo(line)
+
+
+_add_command("demo", "demo", "DemoParameters", _tell_demo)
+_add_command("train", "train", "TrainParameters", _tell_train)
+_add_command("explain", "explain", "ExplainParameters", _tell_explain)
+_add_command("segment", "segment", "SegmentParameters", _tell_segment)
+_add_command("figure", "figure", "FigureParameters", _tell_figure)
+
+
+@app.command()
+def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """List the explanation methods."""
+    from napari_mitoxai.explain import available, method
+
+    entries = {name: method(name) for name in available()}
+    if json_:
+        typer.echo(
+            json.dumps(
+                {
+                    name: {"title": entry.title, "description": entry.description}
+                    for name, entry in entries.items()
+                }
+            )
+        )
+        return
+    for name, entry in entries.items():
+        typer.echo(f"{name:20s} {entry.title}: {entry.description}")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: exit 0 when done, 2 with one sentence on standard error when not, 130 when cancelled."""
+    try:
+        app(args=_spread(sys.argv[1:] if arguments is None else arguments))
+    except MitoxaiError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(_EXIT_ERROR)
+    except (Cancelled, KeyboardInterrupt):
+        typer.echo(
+            "Cancelled: what was finished is kept; the same command goes on from there or starts again.",
+            err=True,
+        )
+        sys.exit(_EXIT_CANCELLED)
+
+
+if __name__ == "__main__":
+    main()

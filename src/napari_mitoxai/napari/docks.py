@@ -1,0 +1,105 @@
+"""The docks that the manifest offers: the workspace with all tabs, and each tab on its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from napari_mitoxai.napari.explain_panel import ExplainPanel
+from napari_mitoxai.napari.fibres_panel import FibresPanel
+from napari_mitoxai.napari.section_panel import SectionPanel
+from napari_mitoxai.napari.state import WindowState, state_of
+from napari_mitoxai.napari.top import Top
+from napari_mitoxai.napari.train_panel import TrainPanel
+
+_WIDTH = 360
+
+
+class _Dock(QWidget):
+    """The section and model in use, the running task, and below them whatever the dock is for."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self._state = state_of(napari_viewer)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(8, 8, 8, 8)
+        self._layout.addWidget(Top(self._state))
+        self.destroyed.connect(self._state.dock_gone)
+        self._state.dock_came()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        return QSize(_WIDTH, 640)
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
+        """From now on the dock is in a window; when that closes, the running task stops."""
+        super().showEvent(event)
+        self._state.watch(self)
+
+
+def _scrolled(panel: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidget(panel)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return area
+
+
+_PANELS: dict[str, Callable[[WindowState], QWidget]] = {
+    "Section": SectionPanel,
+    "Fibres": FibresPanel,
+    "Train": TrainPanel,
+    "Explain": ExplainPanel,
+}
+
+
+class Workspace(_Dock):
+    """One column whose tabs follow the work."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
+        self.setObjectName("mitoxai_workspace")
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("tabs")
+        self.tabs.setDocumentMode(True)
+        for title, panel in _PANELS.items():
+            self.tabs.addTab(_scrolled(panel(self._state)), title)
+        self._layout.addWidget(self.tabs, 1)
+
+    def show_tab(self, title: str) -> None:
+        """Bring a tab to the front."""
+        self.tabs.setCurrentIndex(list(_PANELS).index(title))
+
+
+class _OneDock(_Dock):
+    title = ""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
+        self._layout.addWidget(_scrolled(_PANELS[self.title](self._state)), 1)
+
+
+class SectionDock(_OneDock):
+    """Open sections and choose channels."""
+
+    title = "Section"
+
+
+class FibresDock(_OneDock):
+    """Find the muscle fibres."""
+
+    title = "Fibres"
+
+
+class TrainDock(_OneDock):
+    """Train a classifier, or load a run."""
+
+    title = "Train"
+
+
+class ExplainDock(_OneDock):
+    """Explain what a model sees."""
+
+    title = "Explain"

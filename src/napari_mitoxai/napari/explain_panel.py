@@ -1,0 +1,132 @@
+"""The Explain tab: maps of the section in use by the model in use, appearing while they are computed."""
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QComboBox
+
+from napari_mitoxai import explain
+from napari_mitoxai.common import CancelToken, ProgressCallback
+from napari_mitoxai.napari.forms import Form
+from napari_mitoxai.napari.overlay import LiveMaps
+from napari_mitoxai.napari.panel import TaskPanel
+from napari_mitoxai.napari.places import suggest
+from napari_mitoxai.napari.runner import Outcome
+from napari_mitoxai.napari.state import WindowState
+from napari_mitoxai.napari.top import wrapped
+from napari_mitoxai.tasks.explain import ExplainParameters, ExplainResult
+from napari_mitoxai.tasks.explain import run as explain_task
+
+if TYPE_CHECKING:
+    from napari_mitoxai.napari.runs import RunSummary
+
+_USUAL = ("grad_cam", "guided_backprop", "lrp_epsilon_plus")
+
+
+class ExplainPanel(TaskPanel):
+    """Methods to tick, the class to explain, and the model's verdict on the section."""
+
+    def __init__(self, state: WindowState) -> None:
+        super().__init__(state, "explain_panel")
+        methods = [explain.method(name) for name in explain.available()]
+        choices = {method.name: (method.title, method.description) for method in methods}
+        self.form = Form(
+            ExplainParameters,
+            leave_out=("run", "section", "target"),
+            choices={"methods": choices},
+            browse={"out": "save"},
+        )
+        self.form.set_values({"methods": [name for name in _USUAL if name in choices] or list(choices)[:1]})
+        self._missing = wrapped(name="what_is_missing")
+        self._target = QComboBox()
+        self._target.setObjectName("target")
+        self._target.setToolTip(ExplainParameters.model_fields["target"].description or "")
+        self.form.add_row("Class", self._target)
+        self._verdict = wrapped(name="verdict")
+        self._live: LiveMaps | None = None
+        self.add(self._missing)
+        self.add(self.form)
+        self.add(self.starter("Explain", "explain", self._start, ready=self._ready))
+        self.add(self._verdict)
+        self._column.addStretch(1)
+        state.section_changed.connect(self._on_section)
+        state.run_changed.connect(self._on_run)
+        self.form.changed.connect(self.refresh_starters)
+        self._on_run(state.run)
+        self._on_section()
+
+    def _ready(self) -> bool:
+        section, run = self._state.section, self._state.run
+        return (
+            section is not None
+            and run is not None
+            and not run.missing_in(section)
+            and bool(self.form.field("methods").value())
+        )
+
+    def _on_run(self, run: "RunSummary | None") -> None:
+        self._target.clear()
+        if run is not None:
+            self._target.addItems(run.classes)
+            self._target.setCurrentIndex(len(run.classes) - 1)
+        self._target.setEnabled(run is not None)
+        self._say_what_is_missing()
+
+    def _on_section(self, _: Any = None) -> None:
+        section = self._state.section
+        if section is not None:
+            self.form.set_values({"out": suggest(section.path, f"{section.name}_maps", ".ome.zarr")})
+        self._say_what_is_missing()
+
+    def _say_what_is_missing(self) -> None:
+        section, run = self._state.section, self._state.run
+        text = ""
+        if section is None:
+            text = "Open a section first: drop a file on the window, or use the Section tab."
+        elif run is None:
+            text = "Train a model, or load a run, first: both are on the Train tab."
+        elif missing := run.missing_in(section):
+            text = f"{section.name} has no channel {', '.join(missing)}, which {run.name} reads: open a section with the full panel, or load another run."
+        self._missing.setText(text)
+        self._missing.setVisible(bool(text))
+        self.refresh_starters()
+
+    def _start(self) -> None:
+        section, run = self._state.section, self._state.run
+        if section is None or run is None:
+            return
+        parameters = self.form.parameters(
+            run=run.path, section=section.path, target=self._target.currentText() or None
+        )
+        live = self._live = LiveMaps(self._state, section)
+
+        def work(progress: ProgressCallback, cancel: CancelToken) -> ExplainResult:
+            return explain_task(parameters, progress, cancel, on_store=live.on_store, on_block=live.on_block)
+
+        if self._state.runner.run("Explaining", work, on_done=self._on_explained, on_end=self._on_end):
+            self._verdict.setText("")
+            self._state.runner.ticked.connect(live.refresh)
+
+    def _on_explained(self, result: ExplainResult) -> None:
+        section = self._state.section
+        name = result.maps.name if section is None else section.name
+        probability = float(result.verdict["probability"][result.verdict["call"]])
+        use = {
+            "new": "Its subject is new to the model.",
+            "test": "Its subject was held out from training.",
+        }.get(
+            result.use_of_subject,
+            f"Its subject was used to {result.use_of_subject} the model: this is no test of it.",
+        )
+        self._verdict.setText(
+            f"<b>{name} is called {result.verdict['call']}</b>, {probability:.0%} sure over {result.verdict['patches']} patches. {use}"
+            f"<br>The maps explain {result.target} and are in {result.maps}"
+        )
+        if self._live is not None:
+            self._live.finish(result.maps, result.verdict)
+        self._on_section()
+
+    def _on_end(self, outcome: Outcome) -> None:
+        if self._live is not None:
+            self._state.runner.ticked.disconnect(self._live.refresh)
+            self._live.refresh(now=True)
+            self._live = None

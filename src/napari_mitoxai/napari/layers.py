@@ -1,0 +1,244 @@
+"""Results become layers here: pure functions that return napari layer tuples, without a viewer or Qt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import direct_colormap
+from numpy.typing import ArrayLike
+
+from napari_mitoxai.imc import Panel, Role, Section
+from napari_mitoxai.napari.contrast import sampled_limits
+from napari_mitoxai.napari.styles import COMPLEXES, FIBRE_OUTLINE, channel_colormap, map_colormap
+
+if TYPE_CHECKING:
+    from napari_mitoxai.explain.store import MapStore
+
+# Under this key of layer.metadata the plugin keeps what a layer shows and where it came from.
+METADATA_KEY = "mitoxai"
+UNITS = ("um", "um")
+# Forty layers take napari more than ten seconds to add; beyond this many channels the rest waits for a tick.
+MANY_CHANNELS = 12
+
+LayerTuple = tuple[Any, dict[str, Any], str]
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What the plugin knows of a layer it made.
+
+    Attributes
+    ----------
+    kind : str
+        ``channel``, ``map`` or ``fibres``.
+    section : str
+        Name of the section.
+    path : str
+        Its file or folder.
+    what : str
+        The channel's target, the map's method, or ``fibres``.
+    how : str
+        The class a map explains; empty elsewhere.
+    source : str
+        The file that holds a map or labels; empty for channels.
+    """
+
+    kind: str
+    section: str
+    path: str
+    what: str
+    how: str = ""
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """``C01 / lrp_epsilon / patient``."""
+        return " / ".join(part for part in (self.section, self.what, self.how) if part)
+
+    def metadata(self, **more: Any) -> dict[str, Any]:
+        """For ``layer.metadata``: plain values, so that they can be saved with the layer."""
+        return {METADATA_KEY: {**self.__dict__, **more}}
+
+
+def facts_of(layer: Any) -> LayerFacts | None:
+    """What the plugin wrote into a layer's metadata, or None for a layer of somebody else."""
+    kept = layer.metadata.get(METADATA_KEY)
+    if not isinstance(kept, dict) or not {"kind", "section", "path", "what"} <= kept.keys():
+        return None
+    return LayerFacts(*(str(kept.get(field, "")) for field in LayerFacts.__dataclass_fields__))
+
+
+def shown_first(panel: Panel) -> list[int]:
+    """The channels to show when a section opens: a membrane, a mitochondrial mass and a complex, where it has them."""
+    roles = [panel.with_role(Role.MEMBRANE), panel.with_role(Role.MITOCHONDRIAL_MASS)]
+    roles.append([index for role in COMPLEXES for index in panel.with_role(role)])
+    first = [indices[0] for indices in roles if indices]
+    return first or [0]
+
+
+def channel_layers(
+    section: Section, channels: Sequence[int] | None = None, *, visible: Sequence[int] | None = None
+) -> list[LayerTuple]:
+    """Channels of a section as image layers.
+
+    Parameters
+    ----------
+    section : Section
+        Stays lazy; a few tiles are read for the contrast.
+    channels : sequence of int, optional
+        Which planes; by default all, or only those shown first where there are many.
+    visible : sequence of int, optional
+        Which of them are visible; by default those shown first.
+
+    Returns
+    -------
+    list of (data, keywords, "image")
+        The visible ones last, so that they are on top of napari's layer list.
+
+    Raises
+    ------
+    MitoxaiError
+        If the file is damaged.
+    """
+    shown = list(shown_first(section.panel) if visible is None else visible)
+    if channels is None:
+        channels = shown if len(section.panel) > MANY_CHANNELS else range(len(section.panel))
+    ordered = [c for c in channels if c not in shown] + [c for c in reversed(shown) if c in channels]
+    limits = sampled_limits(section, ordered)
+    return [
+        _channel_layer(section, channel, low_high, channel in shown)
+        for channel, low_high in zip(ordered, limits, strict=True)
+    ]
+
+
+def _channel_layer(section: Section, index: int, limits: tuple[float, float], visible: bool) -> LayerTuple:
+    channel = section.panel[index]
+    facts = LayerFacts("channel", section.name, str(section.path), channel.target)
+    keywords = {
+        "name": facts.name,
+        "scale": (section.pixel_size_um,) * 2,
+        "units": UNITS,
+        "contrast_limits": limits,
+        "colormap": channel_colormap(channel.role),
+        "blending": "additive",
+        "visible": visible,
+        "metadata": facts.metadata(
+            channel=index,
+            label=channel.label,
+            role=str(channel.role),
+            pixel_size_um=section.pixel_size_um,
+            subject=section.subject,
+            group=section.group,
+            notes=list(section.notes),
+        ),
+    }
+    return section.data[index], keywords, "image"
+
+
+def map_layer(
+    data: ArrayLike,
+    facts: LayerFacts,
+    *,
+    signed: bool,
+    limit: float,
+    scale_um: float,
+    translate_um: tuple[float, float] = (0.0, 0.0),
+    provenance: dict[str, Any] | None = None,
+) -> LayerTuple:
+    """An explanation map as an image layer over its section.
+
+    Parameters
+    ----------
+    data : array
+        (Y, X).
+    facts : LayerFacts
+        Of kind ``map``.
+    signed : bool
+        Whether values below zero speak against the class.
+    limit : float
+        The value at the end of the colour scale; a signed scale goes from minus `limit`, an unsigned one from zero.
+    scale_um : float
+        Side of a pixel of the map.
+    translate_um : (float, float)
+        Centre of its first pixel, y and x.
+    provenance : dict, optional
+        How the map was made; plain values.
+    """
+    limit = limit if np.isfinite(limit) and limit > 0 else 1e-6
+    keywords = {
+        "name": facts.name,
+        "scale": (scale_um, scale_um),
+        "translate": translate_um,
+        "units": UNITS,
+        "contrast_limits": (-limit if signed else 0.0, limit),
+        "colormap": map_colormap(signed),
+        "blending": "translucent_no_depth",
+        "interpolation2d": "linear",
+        "metadata": facts.metadata(signed=signed, provenance=provenance or {}),
+    }
+    return data, keywords, "image"
+
+
+def robust_limit(values: ArrayLike) -> float:
+    """The end of a map's colour scale: the 99.5th percentile of its magnitude where it is not zero."""
+    magnitude = np.abs(np.asarray(values))
+    magnitude = magnitude[magnitude > 0]
+    return float(np.percentile(magnitude, 99.5)) if magnitude.size else 0.0
+
+
+def store_layers(store: "MapStore") -> list[LayerTuple]:
+    """The maps of a finished store as layers, lazily; the first one is visible.
+
+    Parameters
+    ----------
+    store : MapStore
+        As `napari_mitoxai.explain.open_maps` gives it. Planes of a map are summed: what the model sees in all channels.
+    """
+    section = store.info["section"]
+    layers = []
+    for index, method in enumerate(store.methods):
+        levels = [level.sum(0) for level in store.levels(method)]
+        facts = LayerFacts(
+            "map", section["name"], section["path"], method, store.info["target"], str(store.path)
+        )
+        layer = map_layer(
+            levels if len(levels) > 1 else levels[0],
+            facts,
+            signed=store.signed(method),
+            limit=robust_limit(levels[-1]),
+            scale_um=store.grid.scale_um,
+            translate_um=(store.grid.translate_um,) * 2,
+            provenance=store.info,
+        )
+        layer[1]["visible"] = index == 0
+        layers.append(layer)
+    return layers
+
+
+def fibre_layer(
+    labels: ArrayLike, facts: LayerFacts, *, pixel_size_um: float, provenance: dict[str, Any] | None = None
+) -> LayerTuple:
+    """Fibre labels as a layer of outlines.
+
+    Parameters
+    ----------
+    labels : array of int
+        (Y, X); 0 is outside.
+    facts : LayerFacts
+        Of kind ``fibres``.
+    pixel_size_um : float
+        Side of a pixel.
+    provenance : dict, optional
+        How they were made; plain values.
+    """
+    keywords = {
+        "name": facts.name,
+        "scale": (pixel_size_um, pixel_size_um),
+        "units": UNITS,
+        "opacity": 0.8,
+        "blending": "translucent_no_depth",
+        "colormap": direct_colormap({None: FIBRE_OUTLINE, 0: (0, 0, 0, 0)}),
+        "metadata": facts.metadata(provenance=provenance or {}),
+    }
+    return labels, keywords, "labels"

@@ -1,0 +1,59 @@
+"""What the tabs of tasks have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.napari.runner import State
+from napari_mitoxai.napari.state import WindowState
+
+
+class TaskPanel(QWidget):
+    """A column of widgets with buttons that rest while a task runs."""
+
+    def __init__(self, state: WindowState, name: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self._state = state
+        self._starters: list[tuple[QPushButton, Callable[[], bool]]] = []
+        self._column = QVBoxLayout(self)
+        self._column.setSpacing(10)
+        state.runner.state_changed.connect(self._on_state)
+
+    def add(self, *widgets: QWidget) -> None:
+        """Put widgets below each other, or those given together side by side."""
+        if len(widgets) == 1:
+            self._column.addWidget(widgets[0])
+            return
+        line = QHBoxLayout()
+        for index, widget in enumerate(widgets):
+            line.addWidget(widget, int(index == 0))
+        self._column.addLayout(line)
+
+    def starter(
+        self, text: str, name: str, start: Callable[[], None], *, ready: Callable[[], bool] = lambda: True
+    ) -> QPushButton:
+        """A button that starts a task; `ready` says whether what it needs is there."""
+        button = QPushButton(text)
+        button.setObjectName(name)
+
+        def clicked() -> None:
+            try:
+                start()
+            except MitoxaiError as error:
+                show_error(str(error))
+
+        button.clicked.connect(clicked)
+        self._starters.append((button, ready))
+        return button
+
+    def refresh_starters(self, _: Any = None) -> None:
+        """Enable the buttons whose task can start now."""
+        self._on_state(self._state.runner.state)
+
+    def _on_state(self, state: State) -> None:
+        for button, ready in self._starters:
+            button.setEnabled(state is State.IDLE and ready())

@@ -1,0 +1,87 @@
+"""File > Open Sample: a simulated patient and a cohort, whose files stay on the disk so that they can be trained on."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import napari
+
+from napari_mitoxai import __version__
+from napari_mitoxai.common import CancelToken, ProgressCallback, no_progress
+from napari_mitoxai.imc import write_section
+from napari_mitoxai.napari.layers import channel_layers
+from napari_mitoxai.napari.opening import open_section
+from napari_mitoxai.napari.places import cache_folder
+from napari_mitoxai.napari.state import WindowState, state_of
+
+_SIGNAL = "complex_i_loss"
+_SUBJECTS_A_GROUP = 4
+_SIZE = 512
+# What trains well in a minute on such small sections.
+_SUGGESTIONS: dict[str, Any] = {"patch_size": 128, "input_size": 64, "epochs": 10, "hold_out": ["C04", "P04"]}
+_NEW_PATIENT = "P99"  # not in the cohort: a section that the model has never seen
+_NEW_SEED = 99
+_making = threading.Lock()
+
+
+def simulated_cohort() -> list[tuple[Any, ...]]:
+    """Open a simulated patient who lost complex I, and offer a simulated cohort for training.
+
+    The patient is made at once; the cohort in the background, when there is a window to train it in. Both are kept in
+    the user's cache and are there already the next time.
+
+    Returns
+    -------
+    list of layer tuples
+        The channels of the patient's section.
+    """
+    folder = _folder()
+    path = folder / "new" / f"{_NEW_PATIENT}.ome.tiff"
+    if not path.exists():
+        from napari_mitoxai.simulate import section
+
+        made = section(_SIGNAL, patient=True, size=_SIZE, seed=_NEW_SEED)
+        write_section(path, made.counts, made.panel)
+    viewer = napari.current_viewer()
+    if viewer is not None:
+        _offer_cohort(state_of(viewer), folder / "cohort.csv")
+    return [*channel_layers(open_section(path))]
+
+
+def _folder() -> Path:
+    return cache_folder() / f"simulated-cohort-{__version__}"
+
+
+def make_cohort(
+    table: Path, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None
+) -> Path:
+    """Simulate the cohort of `table` if it is not there yet."""
+    from napari_mitoxai.simulate import cohort
+
+    with _making:
+        if not table.exists():
+            # overwrite: an earlier attempt may have been stopped before the table was written
+            cohort(
+                table.parent,
+                _SUBJECTS_A_GROUP,
+                _SIGNAL,
+                _SIZE,
+                overwrite=True,
+                progress=progress,
+                cancel=cancel,
+            )
+    return table
+
+
+def _offer_cohort(state: WindowState, table: Path) -> None:
+    def offer(made: Path) -> None:
+        state.set_cohort(made, **_SUGGESTIONS)
+
+    if table.exists():
+        offer(table)
+    elif not state.runner.busy:
+        state.runner.run(
+            "Simulating a cohort",
+            lambda progress, cancel: make_cohort(table, progress, cancel),
+            on_done=offer,
+        )

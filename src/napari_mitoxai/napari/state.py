@@ -1,0 +1,172 @@
+"""What all docks of a viewer share: the section, the model and the cohort in use, and the task runner."""
+
+import re
+import weakref
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QEvent, QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QWidget
+
+from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc import Section
+from napari_mitoxai.napari.layers import LayerTuple, facts_of
+from napari_mitoxai.napari.opening import open_section
+from napari_mitoxai.napari.runner import TaskRunner
+from napari_mitoxai.napari.runs import RunSummary
+
+
+class WindowState(QObject):
+    """The coordinator of one viewer: docks listen to it and tell it, and never call each other."""
+
+    section_changed = Signal(object)  # Section or None
+    layers_changed = Signal()  # a layer came, went, or changed its visibility
+    run_changed = Signal(object)  # RunSummary or None
+    cohort_changed = Signal(object)  # Path or None
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        # a strong reference would keep a closed window alive
+        self._viewer = weakref.ref(viewer)
+        self.runner = TaskRunner()
+        self.section: Section | None = None
+        self.run: RunSummary | None = None
+        self.cohort: Path | None = None
+        self.suggestions: dict[str, Any] = {}
+        self._windows: weakref.WeakSet[QWidget] = weakref.WeakSet()
+        self._docks = 0
+        viewer.layers.events.inserted.connect(self._on_layers)
+        viewer.layers.events.removed.connect(self._on_layers)
+        viewer.layers.selection.events.active.connect(self._on_active)
+        self._find_section()
+
+    @property
+    def viewer(self) -> Any:
+        """The viewer; None once it is closed."""
+        return self._viewer()
+
+    def watch(self, dock: QWidget) -> None:
+        """Stop the running task when the window that `dock` is in closes."""
+        window = dock.window()
+        if window is not None and window not in self._windows:
+            self._windows.add(window)
+            window.installEventFilter(self)
+
+    def dock_came(self) -> None:
+        """Count a dock."""
+        self._docks += 1
+
+    def dock_gone(self) -> None:
+        """Stop the running task when the last dock, and with it the Cancel button, is gone."""
+        self._docks -= 1
+        if self._docks <= 0:
+            self.runner.cancel()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """See the window close."""
+        if event is not None and event.type() == QEvent.Type.Close and event.isAccepted():
+            self.runner.shut_down()
+        return False
+
+    # --- layers --------------------
+
+    def layers_of(self, section: Section, kind: str) -> dict[str, Any]:
+        """The layers of a kind that show `section`, by what they show."""
+        found = {}
+        for layer in self.viewer.layers if self.viewer is not None else ():
+            facts = facts_of(layer)
+            if facts is not None and facts.kind == kind and facts.path == str(section.path):
+                found[facts.what] = layer
+        return found
+
+    def add_layer(self, layer: LayerTuple) -> Any:
+        """Add a layer, in the place of an earlier one that shows the same."""
+        data, keywords, kind = layer
+        viewer = self.viewer
+        old = next(
+            (each for each in viewer.layers if each.name == keywords["name"] and facts_of(each) is not None),
+            None,
+        )
+        if old is not None:
+            viewer.layers.remove(old)
+        return getattr(viewer, f"add_{kind}")(data, **keywords)
+
+    def _on_layers(self, event: Any = None) -> None:
+        value = getattr(event, "value", None)
+        if getattr(event, "type", "") == "inserted" and value is not None:
+            value.events.visible.connect(self._on_visible)
+            # after napari is done with adding it
+            QTimer.singleShot(0, lambda: self._replace_twin(value))
+        self._find_section()
+        self.layers_changed.emit()
+
+    def _replace_twin(self, layer: Any) -> None:
+        """Nothing is there twice: what is opened again takes the place of what was open.
+
+        napari names a second layer ``name [1]``; a layer that the user duplicated has a name of its own and stays.
+        """
+        facts, viewer = facts_of(layer), self.viewer
+        if (
+            facts is None
+            or viewer is None
+            or layer not in viewer.layers
+            or not re.fullmatch(re.escape(facts.name) + r" \[\d+\]", layer.name)
+        ):
+            return
+        for twin in [
+            each for each in viewer.layers if each.name == facts.name and facts_of(each) is not None
+        ]:
+            viewer.layers.remove(twin)
+            layer.name = facts.name
+
+    def _on_visible(self, event: Any = None) -> None:
+        self.layers_changed.emit()
+
+    def _on_active(self, event: Any = None) -> None:
+        self._find_section()
+
+    def _find_section(self) -> None:
+        """The section of the selected layer; else the one in use if it is still there; else the last opened."""
+        viewer = self.viewer
+        if viewer is None:
+            return
+        facts = [facts for facts in (facts_of(layer) for layer in viewer.layers) if facts is not None]
+        selected = viewer.layers.selection.active
+        active = facts_of(selected) if selected is not None else None
+        paths = [each.path for each in facts]
+        if active is not None:
+            path: str | None = active.path
+        elif self.section is not None and str(self.section.path) in paths:
+            path = str(self.section.path)
+        else:
+            path = paths[-1] if paths else None
+        if path == (str(self.section.path) if self.section is not None else None):
+            return
+        try:
+            self.section = open_section(path) if path else None
+        except MitoxaiError:  # a map whose section was moved: it can be looked at, not explained again
+            self.section = None
+        self.section_changed.emit(self.section)
+
+    # --- what is in use --------------------
+
+    def set_run(self, run: RunSummary | None) -> None:
+        """Use a model."""
+        self.run = run
+        self.run_changed.emit(run)
+
+    def set_cohort(self, cohort: Path | None, **suggestions: Any) -> None:
+        """Use a cohort, with parameters that suit it."""
+        self.cohort, self.suggestions = cohort, suggestions
+        self.cohort_changed.emit(cohort)
+
+
+_STATES: "weakref.WeakKeyDictionary[Any, WindowState]" = weakref.WeakKeyDictionary()
+
+
+def state_of(viewer: Any) -> WindowState:
+    """The shared state of a viewer; made on first use."""
+    viewer = getattr(viewer, "__wrapped__", viewer)  # plugins get a proxy
+    if viewer not in _STATES:
+        _STATES[viewer] = WindowState(viewer)
+    return _STATES[viewer]

@@ -1,0 +1,189 @@
+"""A dropped file opens lazily as named channels with the right colours, contrast and units."""
+
+import numpy as np
+import pytest
+
+from napari_mitoxai.imc import Channel, Panel, parse_channel, write_section
+from napari_mitoxai.napari.layers import facts_of
+from napari_mitoxai.napari.styles import ROLE_COLOURS
+
+
+@pytest.fixture
+def opened(viewer, section_path, qtbot):
+    layers = viewer.open(section_path, plugin="napari-mitoxai")
+    qtbot.wait(100)
+    return layers
+
+
+def test_each_channel_is_a_named_layer(viewer, opened):
+    assert len(opened) == len(viewer.layers) == 10
+    assert {layer.name for layer in opened} >= {"P01 / NDUFB8", "P01 / Dystrophin"}
+    shown = [layer.name for layer in opened if layer.visible]
+    assert len(shown) == 3
+    assert viewer.layers[-1].name == "P01 / Dystrophin"
+
+
+def test_layers_are_in_micrometres_and_add_up(opened):
+    for layer in opened:
+        assert {str(unit) for unit in layer.units} == {"micrometer"}
+        assert tuple(layer.scale) == (1.0, 1.0)
+        assert layer.blending == "additive"
+        low, high = layer.contrast_limits
+        assert 0 <= low < high
+
+
+def test_colour_tells_the_role(opened):
+    for layer in opened:
+        colour = "#" + "".join(f"{round(255 * value):02x}" for value in layer.colormap.colors[-1][:3])
+        assert colour == ROLE_COLOURS[layer.metadata["mitoxai"]["role"]]
+
+
+def test_provenance_is_in_the_metadata(opened, section_path):
+    facts = facts_of(opened[0])
+    assert (facts.kind, facts.section, facts.path) == ("channel", "P01", str(section_path))
+
+
+def test_what_is_seen_has_the_colours_of_the_tissue(viewer, opened, cohort, qtbot):
+    """The exported pixels: membranes red, the inside of fibres not, nothing black where there is tissue."""
+    import tifffile
+
+    fibres = tifffile.imread(cohort.parent / "fibres" / "P01.tiff")
+    for layer in viewer.layers:
+        layer.visible = layer.name.endswith("Dystrophin")
+    qtbot.wait(100)
+    picture = viewer.export_figure(flash=False)[..., :3].astype(float)
+    assert picture.shape[:2] == fibres.shape
+    outline = np.zeros(fibres.shape, bool)
+    outline[1:-1, 1:-1] = (fibres[1:-1, 1:-1] > 0) & ((fibres[2:, 1:-1] == 0) | (fibres[:-2, 1:-1] == 0))
+    inside = (fibres > 0) & ~outline
+    red, green, blue = (picture[..., band] for band in range(3))
+    assert red[outline].mean() > 2.5 * green[outline].mean()
+    assert red[outline].mean() > 2.5 * blue[outline].mean()
+    assert red[outline].mean() > 60 > red[inside].mean() / 2
+
+
+def test_the_screenshot_of_the_canvas_is_not_black(viewer, opened):
+    assert viewer.screenshot(flash=False)[..., :3].max(-1).mean() > 20
+
+
+@pytest.fixture
+def read_tiles(monkeypatch):
+    """The tiles that are read from the disk, as (channel, row, column)."""
+    import tifffile.zarr
+
+    read = []
+    original = tifffile.zarr.ZarrTiffStore.get
+
+    async def get(self, key, *args, **options):
+        last = key.rsplit("/", 1)[-1]
+        if last[0].isdigit():
+            read.append(tuple(int(part) for part in last.split(".")))
+        return await original(self, key, *args, **options)
+
+    monkeypatch.setattr(tifffile.zarr.ZarrTiffStore, "get", get)
+    return read
+
+
+def test_opening_reads_a_few_tiles_and_what_is_shown(viewer, tmp_path, read_tiles, qtbot):
+    """A stack of 10 channels of 16 tiles: three tiles a channel for the contrast, and the planes of the three visible ones."""
+    counts = np.random.default_rng(0).poisson(3, (10, 1024, 1024)).astype(np.uint16)
+    targets = ("SDHA", "TOM22", "NDUFB8", "OSCP", "GRIM19", "VDAC1", "COX4", "MTCO1", "UqCRC2", "Dystrophin")
+    path = write_section(
+        tmp_path / "big.ome.tiff", counts, Panel(tuple(parse_channel(target) for target in targets))
+    )
+    from napari_mitoxai.napari.reader import get_reader
+
+    layers = get_reader(str(path))(str(path))
+    assert 0 < len(read_tiles) <= 10 * 3
+    read_tiles.clear()
+    for data, keywords, kind in layers:
+        getattr(viewer, f"add_{kind}")(data, **keywords)
+    qtbot.wait(100)
+    assert {channel for channel, _, _ in read_tiles} == {1, 2, 9}  # the channels that are shown, and no other
+    assert len(read_tiles) == 3 * 16  # each tile once
+
+
+def test_many_channels_wait_for_a_tick(viewer, workspace, child, tmp_path, qtbot):
+    counts = np.random.default_rng(0).poisson(2, (40, 128, 128)).astype(np.uint16)
+    named = [parse_channel(target) for target in ("Dystrophin", "VDAC1", "NDUFB8")]
+    panel = Panel((*named, *(Channel(f"P{index}", "Xe", 131) for index in range(37))))
+    viewer.open(write_section(tmp_path / "forty.ome.tiff", counts, panel), plugin="napari-mitoxai")
+    assert len(viewer.layers) == 3
+    child("search").setText("P36")
+    channels = child("section_panel/channels")
+    shown = [channels.item(row) for row in range(40) if not channels.item(row).isHidden()]
+    assert [item.text() for item in shown] == ["P36 (131Xe)"]
+    from qtpy.QtCore import Qt
+
+    shown[0].setCheckState(Qt.CheckState.Checked)
+    assert viewer.layers[-1].name == "forty / P36"
+    assert viewer.layers[-1].visible
+    shown[0].setCheckState(Qt.CheckState.Unchecked)
+    assert not viewer.layers["forty / P36"].visible
+
+
+def test_ticks_follow_the_layer_list(viewer, workspace, child, opened):
+    from qtpy.QtCore import Qt
+
+    channels = child("section_panel/channels")
+    rows = {channels.item(row).text().split()[0]: channels.item(row) for row in range(channels.count())}
+    assert rows["Dystrophin"].checkState() == Qt.CheckState.Checked
+    viewer.layers["P01 / Dystrophin"].visible = False
+    assert rows["Dystrophin"].checkState() == Qt.CheckState.Unchecked
+    assert "256 × 256 µm" in child("about").text()
+
+
+def test_opening_again_replaces(viewer, workspace, section_path, qtbot):
+    for _ in range(2):
+        viewer.open(section_path, plugin="napari-mitoxai")
+        qtbot.wait(50)
+    assert len(viewer.layers) == 10
+    assert not any("[1]" in layer.name for layer in viewer.layers)
+
+
+def test_a_file_that_is_no_image_gives_one_sentence(viewer, tmp_path, notifications):
+    bad = tmp_path / "notes.ome.tiff"
+    bad.write_text("this is no image")
+    assert viewer.open(bad, plugin="napari-mitoxai") == []
+    [(severity, text)] = notifications
+    assert severity == "error"
+    assert "notes.ome.tiff is not a readable TIFF" in text
+    assert "Traceback" not in text
+
+
+def test_a_truncated_file_gives_one_sentence(viewer, section_path, tmp_path, notifications):
+    cut = tmp_path / "cut.ome.tiff"
+    content = section_path.read_bytes()
+    cut.write_bytes(content[: len(content) * 2 // 3])
+    assert viewer.open(cut, plugin="napari-mitoxai") == []
+    assert len(notifications) == 1
+    assert "cut.ome.tiff" in notifications[0][1]
+
+
+def test_a_text_file_is_refused_in_the_dock(viewer, workspace, tmp_path, notifications):
+    text = tmp_path / "notes.txt"
+    text.write_text("this is no image")
+    from napari_mitoxai.napari.section_panel import SectionPanel
+
+    workspace.findChild(SectionPanel).open(str(text))
+    assert "notes.txt is not a section" in notifications[0][1]
+
+
+def test_other_files_are_left_to_other_plugins(tmp_path):
+    from napari_mitoxai.napari.reader import get_reader
+
+    (tmp_path / "empty").mkdir()
+    assert get_reader(str(tmp_path / "notes.txt")) is None
+    assert get_reader(str(tmp_path / "empty")) is None
+
+
+def test_the_sample_opens_at_once_and_offers_its_cohort(viewer, workspace, child, qtbot):
+    import time
+
+    start = time.monotonic()
+    viewer.open_sample("napari-mitoxai", "simulated_cohort")
+    assert time.monotonic() - start < 4  # about 1.5 s; the machine may be busy
+    assert "P99 / NDUFB8" in viewer.layers
+    qtbot.waitUntil(lambda: child("train").isEnabled(), timeout=60_000)
+    assert child("cohort").text().endswith("cohort.csv")
+    assert child("patch_size").value() == 128
