@@ -154,7 +154,9 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
 
     def command(**given: Any) -> None:
         as_json = given.pop("json")
-        parameters = validated(model, {key: _parts(value) for key, value in given.items() if value is not None})
+        parameters = validated(
+            model, {key: _parts(value) for key, value in given.items() if value is not None}
+        )
         with _cancelled_by_ctrl_c() as cancel, _progress_bars() as show:
             result = module.run(parameters, progress=show, cancel=cancel)
         if as_json:
@@ -163,7 +165,9 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
             tell(result)
 
     positional = sum(bool(extra(model, name).get("argument")) for name in model.model_fields)
-    several = [name for name, field in model.model_fields.items() if typing.get_origin(field.annotation) is list]
+    several = [
+        name for name, field in model.model_fields.items() if typing.get_origin(field.annotation) is list
+    ]
     _SHAPES[name] = (positional, {_flag(model, field_name) for field_name in several})
     fields = [_option(model, field_name, field) for field_name, field in model.model_fields.items()]
     json_option = typer.Option("--json", help="Print the result as one JSON object.")

@@ -10,7 +10,11 @@ def vgg_like(seed=0, channels=3, batch_norm=False, bias=True):
     torch.manual_seed(seed)
 
     def convolution(i, o):
-        return [nn.Conv2d(i, o, 3, padding=1, bias=bias), *([nn.BatchNorm2d(o)] if batch_norm else []), nn.ReLU()]
+        return [
+            nn.Conv2d(i, o, 3, padding=1, bias=bias),
+            *([nn.BatchNorm2d(o)] if batch_norm else []),
+            nn.ReLU(),
+        ]
 
     return settled(
         nn.Sequential(
@@ -43,7 +47,19 @@ class SmoothNet(nn.Module):
 class RandomNet(nn.Module):
     """A random sequence of what real networks are made of: skips, concatenation, gates, shared and in-place ReLUs."""
 
-    KINDS = ("residual", "dense", "gate", "pool", "plain", "before", "in place", "depthwise", "statement", "branch", "spatial gate")
+    KINDS = (
+        "residual",
+        "dense",
+        "gate",
+        "pool",
+        "plain",
+        "before",
+        "in place",
+        "depthwise",
+        "statement",
+        "branch",
+        "spatial gate",
+    )
 
     def __init__(self, kinds, channels=3, width=6, bias=True):
         super().__init__()
@@ -52,7 +68,9 @@ class RandomNet(nn.Module):
         self.stem = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=bias)
         self.blocks = nn.ModuleList()
         for kind in kinds:
-            block = nn.ModuleDict({"conv": nn.Conv2d(width, width, 3, padding="same", bias=bias), "norm": nn.BatchNorm2d(width)})
+            block = nn.ModuleDict(
+                {"conv": nn.Conv2d(width, width, 3, padding="same", bias=bias), "norm": nn.BatchNorm2d(width)}
+            )
             if kind == "gate":
                 block["down"], block["up"] = nn.Linear(width, 2, bias=bias), nn.Linear(2, width, bias=bias)
             if kind == "spatial gate":

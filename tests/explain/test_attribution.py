@@ -23,7 +23,9 @@ def linear_net():
     return net
 
 
-@pytest.mark.parametrize(("name", "expected"), [("gradient", "w"), ("input_x_gradient", "wx"), ("lrp_z", "r")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("gradient", "w"), ("input_x_gradient", "wx"), ("lrp_z", "r")]
+)
 def test_a_linear_model_by_hand(name, expected):
     x = torch.tensor([1.0, -2, 3, 0, 5, 1, -1, 2]).view(1, 2, 2, 2)
     w = (torch.arange(8.0) + 1).view(1, 2, 2, 2)  # weights of class 1
@@ -68,7 +70,9 @@ def test_an_input_gets_the_same_map_alone_or_in_a_batch(name, seed, inputs):
     assert not together.requires_grad
     if not method(name).signed:
         assert together.min() >= 0
-    alone = torch.cat([attribute(net, x[None].double(), name, t) for x, t in zip(inputs, [0, 1, 0], strict=True)])
+    alone = torch.cat(
+        [attribute(net, x[None].double(), name, t) for x, t in zip(inputs, [0, 1, 0], strict=True)]
+    )
     assert error(alone, together) < 1e-9
 
 

@@ -17,7 +17,9 @@ def by_captum(net, layer, x, target=1):
 
 def test_saliency_and_the_default_layer_equal_captum_on_a_plain_network():
     net, x = vgg_like(), torch.randn(2, 3, 32, 32)
-    assert torch.equal(attribute(net, x, "gradient"), Saliency(net).attribute(x.clone().requires_grad_(), 1, abs=False))
+    assert torch.equal(
+        attribute(net, x, "gradient"), Saliency(net).attribute(x.clone().requires_grad_(), 1, abs=False)
+    )
     assert error(attribute(net, x, "grad_cam"), by_captum(net, net[6], x)) < 1e-6
 
 
@@ -49,7 +51,11 @@ def test_the_last_feature_map_is_found_in_real_architectures(name):
     else:  # DenseNet: a functional ReLU after the last norm
         weights = net.classifier.weight.detach()
         maps = F.relu(net.features(x)).detach()
-        coarse = (torch.einsum("kc,ncyx->nkyx", weights, maps) / maps[0, 0].numel()).clamp(min=0).sum(1, keepdim=True)
+        coarse = (
+            (torch.einsum("kc,ncyx->nkyx", weights, maps) / maps[0, 0].numel())
+            .clamp(min=0)
+            .sum(1, keepdim=True)
+        )
         theirs = F.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
     assert theirs.max() > 0
     assert error(ours, theirs) < 1e-5
@@ -58,13 +64,17 @@ def test_the_last_feature_map_is_found_in_real_architectures(name):
 def test_relu_in_place_after_the_last_convolution_is_part_of_the_map():
     torch.manual_seed(0)
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
-    apart, in_place = (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=flag), *head) for flag in (False, True))
+    apart, in_place = (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=flag), *head) for flag in (False, True)
+    )
     in_place.load_state_dict(apart.state_dict())
     x = torch.randn(2, 3, 9, 9)
     assert error(attribute(in_place, x, "grad_cam", 0), attribute(apart, x, "grad_cam", 0)) == 0
     with torch.no_grad():  # closed form of global average pooling and a linear head
         maps = apart[1](apart[0](x))
-        coarse = torch.einsum("c,ncyx->nyx", apart[4].weight[0], maps)[:, None].clamp(min=0) / maps[0, 0].numel()
+        coarse = (
+            torch.einsum("c,ncyx->nyx", apart[4].weight[0], maps)[:, None].clamp(min=0) / maps[0, 0].numel()
+        )
     expected = F.interpolate(coarse, size=(9, 9), mode="bilinear", align_corners=False)
     assert error(attribute(apart, x, "grad_cam", 0), expected) < 1e-6
 

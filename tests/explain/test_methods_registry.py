@@ -38,7 +38,9 @@ def test_an_unknown_method_is_refused_with_a_list():
 
 def test_parameters_are_checked():
     assert method("lrp_epsilon").configure(epsilon=1).epsilon == 1
-    with pytest.raises(MitoxaiError, match=r"lrp_epsilon has no parameter 'eps': choose from epsilon, relative"):
+    with pytest.raises(
+        MitoxaiError, match=r"lrp_epsilon has no parameter 'eps': choose from epsilon, relative"
+    ):
         method("lrp_epsilon").configure(eps=1)
     with pytest.raises(MitoxaiError, match="gradient has no parameter"):
         method("gradient").configure(epsilon=1)

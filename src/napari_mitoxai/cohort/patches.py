@@ -64,7 +64,7 @@ def tissue_mask(section: Section) -> NDArray[np.bool_]:
         (ceil(Y / 16), ceil(X / 16)).
     """
     planes = section.panel.with_role(Role.MEMBRANE) + section.panel.with_role(Role.MITOCHONDRIAL_MASS)
-    _, height, width = section.shape
+    height = section.shape[1]
     strips = [
         _block_means(section.read(planes or None, y=slice(y, y + _STRIP)).mean(0))
         for y in range(0, height, _STRIP)
@@ -200,7 +200,8 @@ def _reduced(counts: NDArray[np.float32], geometry: PatchGeometry) -> NDArray[np
         return counts
     if side % target == 0:
         factor = side // target
-        return counts.reshape(len(counts), target, factor, target, factor).mean((2, 4), dtype=np.float32)
+        blocks = counts.reshape(len(counts), target, factor, target, factor)
+        return np.asarray(blocks.mean((2, 4)), dtype=np.float32)
     resized = resize(
         counts, (len(counts), target, target), order=1, anti_aliasing=side > target, preserve_range=True
     )

@@ -1,5 +1,6 @@
 """Explaining a batch of inputs with one method or with several."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain.description import Method, MethodParameters
 from napari_mitoxai.explain.question import Question, Target, as_inputs, evaluating
 from napari_mitoxai.explain.registry import method as find_method
+
+_mutation_lock = threading.Lock()  # torch allows one thread at a time
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,10 @@ def attribute_many(
         methods = dict.fromkeys(methods)
     if not methods:
         raise MitoxaiError("No explanation method was chosen: name at least one.")
-    chosen = {name: (find_method(name), find_method(name).configure(**(given or {}))) for name, given in methods.items()}
+    chosen = {
+        name: (find_method(name), find_method(name).configure(**(given or {})))
+        for name, given in methods.items()
+    }
     # the caller may be inside no_grad, inference_mode or autocast
     with torch.inference_mode(False), torch.enable_grad():
         tensor = as_inputs(inputs, model)
@@ -108,10 +114,12 @@ def attribute_many(
                 if "modified by an inplace operation" not in str(error):
                     raise
             # The network overwrites what its own gradient needs, as one that was never meant to be trained may: slower.
-            with torch.autograd.graph.allow_mutation_on_saved_tensors():
+            with _mutation_lock, torch.autograd.graph.allow_mutation_on_saved_tensors():
                 return _answers(Question(model, tensor, target), chosen)
 
 
 def _answers(question: Question, chosen: Mapping[str, tuple[Method, MethodParameters]]) -> Attributions:
-    maps = {name: entry.function()(question, parameters).detach() for name, (entry, parameters) in chosen.items()}
+    maps = {
+        name: entry.function()(question, parameters).detach() for name, (entry, parameters) in chosen.items()
+    }
     return Attributions(maps, question.logits)

@@ -113,9 +113,15 @@ class ActivationMode(TorchFunctionMode):
     """Shows a subclass each tensor function of the calling thread as a `Call`."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        return self.on_call(Call(func, replaced(args, _without_gradient), replaced(kwargs or {}, _without_gradient)))
+        return self.on_call(
+            Call(func, replaced(args, _without_gradient), replaced(kwargs or {}, _without_gradient))
+        )
 
     def on_call(self, call: Call) -> Any:
         """Return the result of a call."""
@@ -126,7 +132,9 @@ class _Ruled(torch.autograd.Function):
     """A function with another backward rule; it may change its first tensor in place."""
 
     @staticmethod
-    def forward(ctx: Any, forward: Callable[[], Tensor], backward: Callable[[Tensor], Any], *inputs: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, forward: Callable[[], Tensor], backward: Callable[[Tensor], Any], *inputs: Tensor
+    ) -> Tensor:
         ctx.rule = backward
         version = inputs[0]._version
         result = forward()
@@ -155,7 +163,9 @@ def apply_rule(
     *inputs : Tensor
         What the result depends on.
     """
-    if has_torch_function(inputs):  # a mode around this one (which cancels, say) sees the rule as one function
+    if has_torch_function(
+        inputs
+    ):  # a mode around this one (which cancels, say) sees the rule as one function
         result: Tensor = handle_torch_function(apply_rule, inputs, forward, backward, *inputs)
         return result
     applied: Tensor = _Ruled.apply(forward, backward, *inputs)

@@ -52,4 +52,6 @@ class FeatureMode(ActivationMode):
             return True
         if call.name in _ENDS or "pool" in call.name:
             return False
-        return any(t in self._maps and t.shape[2:] == result.shape[2:] for t in tensors_in((call.args, call.kwargs)))
+        return any(
+            t in self._maps and t.shape[2:] == result.shape[2:] for t in tensors_in((call.args, call.kwargs))
+        )

@@ -3,7 +3,6 @@
 import threading
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,12 +22,12 @@ def grad_cam(question: Question, parameters: GradCamParameters) -> Tensor:
     if parameters.layer is None:
         _, logits, features = question.plain
         if features is None:
-            raise MitoxaiError("Grad-CAM needs a feature map larger than one pixel and this network has none: give larger patches.")
+            raise MitoxaiError(
+                "Grad-CAM needs a feature map larger than one pixel and this network has none: give larger patches."
+            )
     else:
         logits, features = _at_layer(question, parameters.layer)
-    (gradient,) = torch.autograd.grad(question.scores(logits).sum(), features, retain_graph=True, allow_unused=True)
-    if gradient is None:
-        raise MitoxaiError("The class score does not depend on the feature map that Grad-CAM found: name another layer.")
+    gradient = question.back_to(features, logits, again=True)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     cam = (weights * features.detach()).sum(dim=1, keepdim=True).clamp(min=0)
     return F.interpolate(cam, size=question.inputs.shape[2:], mode="bilinear", align_corners=False)
@@ -37,7 +36,9 @@ def grad_cam(question: Question, parameters: GradCamParameters) -> Tensor:
 def _at_layer(question: Question, name: str) -> tuple[Tensor, Tensor]:
     modules = dict(question.model.named_modules())
     if name not in modules:
-        raise MitoxaiError(f"The network has no layer {name!r}: its last ones are {', '.join(list(modules)[-5:])}.")
+        raise MitoxaiError(
+            f"The network has no layer {name!r}: its last ones are {', '.join(list(modules)[-5:])}."
+        )
     thread = threading.get_ident()
     seen: list[Any] = []
 
@@ -52,5 +53,7 @@ def _at_layer(question: Question, name: str) -> tuple[Tensor, Tensor]:
         handle.remove()
     output = seen[0] if seen else None
     if not isinstance(output, Tensor) or output.ndim != 4 or not output.requires_grad:
-        raise MitoxaiError(f"Layer {name} does not give a feature map (N, K, h, w): name a convolution or a block of them.")
+        raise MitoxaiError(
+            f"Layer {name} does not give a feature map (N, K, h, w): name a convolution or a block of them."
+        )
     return logits, output

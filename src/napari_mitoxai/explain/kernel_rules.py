@@ -33,7 +33,9 @@ class Stabiliser:
             if self.relative:
                 size = z.abs()
                 # by input, so that a map does not depend on what else is in the batch
-                epsilon = self.epsilon * (size.amax(dim=tuple(range(1, z.ndim)), keepdim=True) if z.ndim > 1 else size)
+                epsilon = self.epsilon * (
+                    size.amax(dim=tuple(range(1, z.ndim)), keepdim=True) if z.ndim > 1 else size
+                )
             z = torch.where(z < 0, z - epsilon, z + epsilon)
         return torch.where(z == 0, torch.full_like(z, _TINY), z)
 
@@ -86,18 +88,30 @@ class AlphaBeta:
             return Epsilon(self.stabiliser)(kernel, x, z, relevance)
         positive, negative = kernel.weight.clamp(min=0), kernel.weight.clamp(max=0)
         bias = kernel.bias
-        shared = self.alpha * self._part(kernel, x, relevance, positive, negative, None if bias is None else bias.clamp(min=0))
+        shared = self.alpha * self._part(
+            kernel, x, relevance, positive, negative, None if bias is None else bias.clamp(min=0)
+        )
         if self.beta:
-            inhibiting = self._part(kernel, x, relevance, negative, positive, None if bias is None else bias.clamp(max=0))
+            inhibiting = self._part(
+                kernel, x, relevance, negative, positive, None if bias is None else bias.clamp(max=0)
+            )
             shared = shared - self.beta * inhibiting
         return shared
 
     def _part(
-        self, kernel: Kernel, x: Tensor, relevance: Tensor, for_positive: Tensor, for_negative: Tensor, bias: Tensor | None
+        self,
+        kernel: Kernel,
+        x: Tensor,
+        relevance: Tensor,
+        for_positive: Tensor,
+        for_negative: Tensor,
+        bias: Tensor | None,
     ) -> Tensor:
         x_positive = x.clamp(min=0)
         z = kernel.forward(x_positive, for_positive, bias)
-        x_negative = x.clamp(max=0) if bool((x < 0).any()) else None  # after a ReLU there is nothing to do for it
+        x_negative = (
+            x.clamp(max=0) if bool((x < 0).any()) else None
+        )  # after a ReLU there is nothing to do for it
         if x_negative is not None:
             z = z + kernel.forward(x_negative, for_negative, None)
         share = relevance / self.stabiliser(z)

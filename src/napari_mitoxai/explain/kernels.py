@@ -9,7 +9,14 @@ from torch import Tensor
 
 from napari_mitoxai.explain.calls import Call
 
-_CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, "conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
+_CONVOLUTIONS = {
+    "conv1d": 1,
+    "conv2d": 2,
+    "conv3d": 3,
+    "conv_transpose1d": 1,
+    "conv_transpose2d": 2,
+    "conv_transpose3d": 3,
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,15 @@ class Convolution:
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """See `Dense`."""
         return torch.convolution(
-            x, weight, bias, self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
+            x,
+            weight,
+            bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.output_padding,
+            self.groups,
         )
 
     def transpose(self, v: Tensor, weight: Tensor, like: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from napari_mitoxai.explain.features import FeatureMode
 
 Target = int | Sequence[int] | Tensor
 
+_UNTRACEABLE = "The class scores do not depend on the input in a way that can be traced: use a network that does not hide its gradient."
+
 _lock = threading.Lock()
 _in_use: WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]] = WeakKeyDictionary()
 
@@ -77,12 +79,14 @@ class Question:
         with mode or nullcontext():
             logits: Any = self.model(start)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(leaf):
-            raise MitoxaiError("The network does not return one row of class scores for each input: explain a classifier.")
+            raise MitoxaiError(
+                "The network does not return one row of class scores for each input: explain a classifier."
+            )
         classes = logits.shape[1]
         if not bool(((self._targets >= 0) & (self._targets < classes)).all()):
             raise MitoxaiError(f"The network has {classes} classes: choose a target from 0 to {classes - 1}.")
         if not logits.requires_grad:
-            raise MitoxaiError("The class scores do not depend on the input in a way that can be traced: the network hides its gradient.")
+            raise MitoxaiError(_UNTRACEABLE)
         if self._logits is None:
             self._logits = logits.detach()
         return leaf, logits
@@ -90,6 +94,33 @@ class Question:
     def scores(self, logits: Tensor) -> Tensor:
         """The logit of each input's target (N,)."""
         return logits.gather(1, self._targets[:, None])[:, 0]
+
+    def back_to(
+        self, source: Tensor, logits: Tensor, start: Tensor | None = None, *, again: bool = False
+    ) -> Tensor:
+        """Go back from the target logits to a tensor they were made from, with the rules of the forward pass.
+
+        Parameters
+        ----------
+        source : Tensor
+            The leaf, or something the network made on the way.
+        logits : Tensor (N, classes)
+        start : Tensor (N,), optional
+            The signal at the target logits; 1 by default, for which the result is the gradient.
+        again : bool
+            Whether the forward pass must be kept for another way back.
+
+        Raises
+        ------
+        MitoxaiError
+            If the logits do not depend on `source` in a way that can be traced.
+        """
+        scores = self.scores(logits)
+        start = torch.ones_like(scores) if start is None else start
+        (signal,) = torch.autograd.grad(scores, source, start, retain_graph=again, allow_unused=True)
+        if signal is None:
+            raise MitoxaiError(_UNTRACEABLE)
+        return signal
 
     @property
     def logits(self) -> Tensor:
@@ -110,7 +141,7 @@ class Question:
     def gradient(self) -> Tensor:
         """Gradient of the target logits by the inputs (N, C, H, W)."""
         leaf, logits, _ = self.plain
-        return torch.autograd.grad(self.scores(logits).sum(), leaf, retain_graph=True)[0]
+        return self.back_to(leaf, logits, again=True)
 
 
 def as_inputs(inputs: Any, model: nn.Module) -> Tensor:
@@ -124,14 +155,22 @@ def as_inputs(inputs: Any, model: nn.Module) -> Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(inputs)) if isinstance(inputs, np.ndarray) else inputs
     if not isinstance(tensor, Tensor) or tensor.ndim != 4 or tensor.numel() == 0:
         shape = tuple(getattr(inputs, "shape", ()))
-        raise MitoxaiError(f"Inputs must be a batch of patches (N, channels, height, width), not of shape {shape}.")
+        raise MitoxaiError(
+            f"Inputs must be a batch of patches (N, channels, height, width), not of shape {shape}."
+        )
     if not tensor.is_floating_point():
-        raise MitoxaiError(f"Inputs must be scaled, floating-point numbers, not {tensor.dtype}: apply the model's scaling first.")
+        raise MitoxaiError(
+            f"Inputs must be scaled, floating-point numbers, not {tensor.dtype}: apply the model's scaling first."
+        )
     if not bool(torch.isfinite(tensor).all()):
-        raise MitoxaiError("The inputs hold values that are not finite numbers: check the section and its scaling.")
+        raise MitoxaiError(
+            "The inputs hold values that are not finite numbers: check the section and its scaling."
+        )
     state = [*model.parameters(), *model.buffers()]
     if any(value.is_inference() for value in state):
-        raise MitoxaiError("The network was made inside torch.inference_mode, where it cannot be explained: load it outside.")
+        raise MitoxaiError(
+            "The network was made inside torch.inference_mode, where it cannot be explained: load it outside."
+        )
     like = next((value for value in state if value.is_floating_point()), tensor)
     # a clone made outside inference mode is an ordinary tensor
     return tensor.detach().to(device=like.device, dtype=like.dtype).clone()
@@ -142,5 +181,7 @@ def _as_targets(target: Target, inputs: Tensor) -> Tensor:
     if targets.is_floating_point() or targets.dtype == torch.bool or targets.ndim > 1:
         raise MitoxaiError(f"The target must be the index of a class, or one for each input, not {target!r}.")
     if targets.ndim == 1 and len(targets) != len(inputs):
-        raise MitoxaiError(f"There are {len(targets)} targets for {len(inputs)} inputs: give one target, or one for each input.")
+        raise MitoxaiError(
+            f"There are {len(targets)} targets for {len(inputs)} inputs: give one target, or one for each input."
+        )
     return targets.to(inputs.device, torch.int64).expand(len(inputs))

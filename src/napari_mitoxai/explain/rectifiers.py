@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from napari_mitoxai.common import MitoxaiError
@@ -81,7 +80,7 @@ def _ruled_gradient(question: Question, name: str, *, guided: bool) -> Tensor:
         raise MitoxaiError(
             f"{name} only changes ReLUs and this network has none, so its map would be the plain gradient: use gradient."
         )
-    return torch.autograd.grad(question.scores(logits).sum(), leaf)[0]
+    return question.back_to(leaf, logits)
 
 
 def guided_backprop(question: Question, parameters: MethodParameters) -> Tensor:

@@ -1,6 +1,5 @@
 """Layer-wise relevance propagation of a class score, which starts at the value of the logit."""
 
-import torch
 from torch import Tensor
 
 from napari_mitoxai.explain.catalogue import LrpParameters, LrpZParameters
@@ -13,8 +12,7 @@ def propagate(question: Question, mode: RelevanceMode) -> Tensor:
     """Relevance of the inputs (N, C, H, W) for the target logits, by the rules of a mode."""
     leaf, logits = question.ask(mode)
     mode.check_seen(logits)
-    scores = question.scores(logits)
-    return torch.autograd.grad(scores, leaf, scores.detach())[0]
+    return question.back_to(leaf, logits, start=question.scores(logits).detach())
 
 
 def lrp_z(question: Question, parameters: LrpZParameters) -> Tensor:
@@ -32,4 +30,6 @@ def lrp_epsilon(question: Question, parameters: LrpParameters) -> Tensor:
 def lrp_epsilon_plus(question: Question, parameters: LrpParameters) -> Tensor:
     """LRP with alpha 1 beta 0 in convolutions and epsilon in dense layers (N, C, H, W)."""
     stabiliser = Stabiliser(parameters.epsilon, parameters.relative)
-    return propagate(question, RelevanceMode(AlphaBeta(1.0, 0.0, stabiliser), Epsilon(stabiliser), stabiliser))
+    return propagate(
+        question, RelevanceMode(AlphaBeta(1.0, 0.0, stabiliser), Epsilon(stabiliser), stabiliser)
+    )

@@ -92,7 +92,9 @@ class RelevanceMode(ActivationMode):
     def __init__(self, convolution: KernelRule, dense: KernelRule, stabiliser: Stabiliser) -> None:
         super().__init__()
         self._convolution, self._dense, self._stabilise = convolution, dense, stabiliser
-        self._seen = WeakTensorKeyDictionary()  # results of ours: what else has a gradient came from somewhere hidden
+        self._seen = (
+            WeakTensorKeyDictionary()
+        )  # results of ours: what else has a gradient came from somewhere hidden
         self._sources = WeakTensorKeyDictionary()
         self._gates = WeakTensorKeyDictionary()
         self._kept: dict[int, weakref.WeakSet[_Kept]] = defaultdict(weakref.WeakSet)
@@ -215,7 +217,9 @@ class RelevanceMode(ActivationMode):
             first, second = signs[0] * kept_a.value, signs[1] * kept_b.value
             share = relevance / self._stabilise(first + second)
             # a smaller term was repeated over the larger one
-            return (first * share).sum_to_size(kept_a.value.shape), (second * share).sum_to_size(kept_b.value.shape)
+            return (first * share).sum_to_size(kept_a.value.shape), (second * share).sum_to_size(
+                kept_b.value.shape
+            )
 
         return apply_rule(call.run, backward, a, b)
 
@@ -231,14 +235,20 @@ class RelevanceMode(ActivationMode):
 
         def backward(relevance: Tensor) -> tuple[Tensor | None, ...]:
             return tuple(
-                (part * relevance).sum_to_size(shape) if part else None for part, shape in zip(parts, shapes, strict=True)
+                (part * relevance).sum_to_size(shape) if part else None
+                for part, shape in zip(parts, shapes, strict=True)
             )
 
         return apply_rule(call.run, backward, a, b)
 
     def _on_quotient(self, call: Call) -> Tensor:
         numerator = call.first
-        by_constant = len(call.activations) == 1 and numerator is not None and numerator.requires_grad and not call.reflected
+        by_constant = (
+            len(call.activations) == 1
+            and numerator is not None
+            and numerator.requires_grad
+            and not call.reflected
+        )
         if not by_constant or call.kwargs.get("rounding_mode") is not None:
             raise MitoxaiError(_unsupported("division", "by something that depends on the input"))
         return self._pass_on(call)
@@ -289,7 +299,10 @@ class RelevanceMode(ActivationMode):
         results = [t for t in tensors_in(result) if t.requires_grad]
         if results and call.name not in _MOVES:
             raise MitoxaiError(_unsupported(call.name))
-        if results and all(t in self._gates for t in activations):  # a gate in another shape
+        moved = (
+            activations[:1] if call.name.endswith("_as") else activations
+        )  # the other one of expand_as is a shape
+        if results and all(t in self._gates for t in moved):  # a gate in another shape
             for tensor in results:
                 self._gates[tensor] = True
         return result
@@ -298,9 +311,13 @@ class RelevanceMode(ActivationMode):
 def _affine_of_batch_norm(call: Call) -> tuple[Tensor, Tensor]:
     """Scale and shift of each channel."""
     if call.func is torch.batch_norm:  # its arguments have another order than those of torch.nn.functional
-        weight, bias, mean, variance = (call.argument(i, n) for i, n in enumerate(("weight", "bias", "running_mean", "running_var"), 1))
+        weight, bias, mean, variance = (
+            call.argument(i, n) for i, n in enumerate(("weight", "bias", "running_mean", "running_var"), 1)
+        )
     else:
-        mean, variance, weight, bias = (call.argument(i, n) for i, n in enumerate(("running_mean", "running_var", "weight", "bias"), 1))
+        mean, variance, weight, bias = (
+            call.argument(i, n) for i, n in enumerate(("running_mean", "running_var", "weight", "bias"), 1)
+        )
     if mean is None or variance is None or call.argument(5, "training", False):
         raise MitoxaiError(_unsupported("batch_norm", "with the statistics of the batch"))
     scale = (variance + call.argument(7, "eps", 1e-5)).rsqrt()

@@ -61,8 +61,9 @@ class MapStore:
 
     def __init__(self, path: Path, mode: str) -> None:
         self.path = path
-        self._root = zarr.open_group(path, mode=mode)  # type: ignore[arg-type]
-        self.info: dict[str, Any] = dict(self._root.attrs[_ATTRIBUTE])  # type: ignore[arg-type]
+        root: Any = zarr.open_group(path, mode=mode)  # type: ignore[arg-type]
+        self._root = root
+        self.info: dict[str, Any] = dict(root.attrs[_ATTRIBUTE])
 
     @property
     def methods(self) -> list[str]:
@@ -84,8 +85,8 @@ class MapStore:
             If the store has no such method.
         """
         self._check(method)
-        datasets = self._root[method].attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[index,call-overload]
-        return [da.from_zarr(self._root[f"{method}/{dataset['path']}"]) for dataset in datasets]  # type: ignore[index,call-overload]
+        datasets = self._root[method].attrs["ome"]["multiscales"][0]["datasets"]
+        return [da.from_zarr(self._root[f"{method}/{dataset['path']}"]) for dataset in datasets]
 
     def read(self, method: str) -> NDArray[np.float32]:
         """A method's whole map now: (C or 1, Y, X) float32."""

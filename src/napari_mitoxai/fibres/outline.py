@@ -26,7 +26,7 @@ def outlines(labels: NDArray[np.integer]) -> dict[int, NDArray[np.float32]]:
             continue
         # one pixel of outside all around closes the outline of a fibre that touches the image's border
         fibre = np.pad(labels[box] == index + 1, 1).astype(np.float32)
-        longest = max(find_contours(fibre, 0.5), key=len)  # type: ignore[no-untyped-call]
+        longest = max(find_contours(fibre, 0.5), key=len)
         corner = np.array([box[0].start - 1, box[1].start - 1])
         polygons[index + 1] = (longest + corner).astype(np.float32)
     return polygons

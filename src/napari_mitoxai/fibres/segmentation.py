@@ -89,11 +89,11 @@ def segment(
     step("markers")
     markers = _markers(distance, size)
     step("watershed")
-    pieces = watershed(-distance, markers, mask=~edge)  # type: ignore[no-untyped-call]
+    pieces = watershed(-distance, markers, mask=~edge)
     step("shapes")
     fibres = _plausible(pieces, area=np.pi / 4 * size**2)
     step("outlines")
-    grown = expand_labels(fibres, _GROW_BACK_UM / pixel_size_um)  # type: ignore[no-untyped-call]
+    grown = expand_labels(fibres, _GROW_BACK_UM / pixel_size_um)
     return np.asarray(grown, dtype=np.int32)
 
 
@@ -133,7 +133,7 @@ def _markers(distance: NDArray[np.float32], size: float) -> NDArray[np.int32]:
     """One marker a fibre, on the tops of `distance`; looked for on a coarser grid, as the distance is smooth."""
     stride = max(1, round(size / _MARKER_STEPS))
     coarse = np.ascontiguousarray(distance[::stride, ::stride])
-    tops = h_maxima(coarse, _DIP * size)  # type: ignore[no-untyped-call]
+    tops = h_maxima(coarse, _DIP * size)
     tops, _ = ndimage.label(tops, np.ones((3, 3)))
     markers = np.zeros(distance.shape, dtype=np.int32)
     markers[::stride, ::stride] = tops
@@ -146,7 +146,7 @@ def _plausible(pieces: NDArray[np.int32], area: float) -> NDArray[np.int32]:
     kept = (pixels > _SMALLEST * area) & (pixels < _LARGEST * area)
     kept[0] = False
     # the convex hull is the costly part: only of what is left
-    for region in regionprops(np.where(kept[pieces], pieces, 0)):  # type: ignore[no-untyped-call]
+    for region in regionprops(np.where(kept[pieces], pieces, 0)):
         kept[region.label] = region.solidity > _CONVEX
     number = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     fibres: NDArray[np.int32] = number[pieces]

@@ -38,7 +38,7 @@ def outlines(
 
     polygons = []
     for line in trace(labels).values():
-        simple = approximate_polygon(line, tolerance_px)  # type: ignore[no-untyped-call]
+        simple = approximate_polygon(line, tolerance_px)
         polygon = simple if len(simple) >= 4 else line
         polygons.append(polygon[:, ::-1].astype(np.float64) * pixel_um + np.asarray(translate_um)[::-1])
     return polygons

@@ -4,9 +4,9 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-import dask
 import dask.array as da
 import numpy as np
+from dask.delayed import delayed
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -116,8 +116,9 @@ def _open_picture(path: Path) -> da.Array:
             f"{path.name} is not a readable picture ({error}): copy it again from its source."
         ) from error
     # pictures have no tiles: one is decoded as a whole, once, when a part of it is looked at
-    decoded = dask.delayed(_decode)(path, path.stat().st_mtime_ns)
-    return da.from_delayed(decoded, shape=(height, width), dtype=dtype)[None]
+    decoded = delayed(_decode)(path, path.stat().st_mtime_ns)
+    plane: da.Array = da.from_delayed(decoded, shape=(height, width), dtype=dtype)[None]
+    return plane
 
 
 @lru_cache(maxsize=16)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -75,15 +76,8 @@ def _widen_first_convolution(model: nn.Module, channels: int, *, pretrained: boo
     name, old = first_convolution(model)
     if old.in_channels == channels:
         return
-    new = nn.Conv2d(
-        channels,
-        old.out_channels,
-        old.kernel_size,
-        old.stride,
-        old.padding,
-        old.dilation,
-        bias=old.bias is not None,  # type: ignore[arg-type]
-    )
+    same: Any = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+    new = nn.Conv2d(channels, old.out_channels, bias=old.bias is not None, **same)
     with torch.no_grad():
         if pretrained:
             new.weight[:] = old.weight.mean(1, keepdim=True)
@@ -143,7 +137,7 @@ def _state_from_file(name: str, entry: Architecture, path: Path) -> Mapping[str,
 
 
 def _official_hashes(entry: Architecture) -> list[str]:
-    """torchvision ends the names of its files with the first eight digits of their SHA-256."""
+    """The library ends the names of its files with the first eight digits of their SHA-256."""
     if entry.library != "torchvision":
         return []
     import torchvision

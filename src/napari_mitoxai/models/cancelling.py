@@ -25,9 +25,15 @@ class CancellingMode(TorchFunctionMode):
         self._token = token
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if getattr(func, "__name__", "") == "__get__":  # an attribute, such as a shape: no work, asked for very often
+        if (
+            getattr(func, "__name__", "") == "__get__"
+        ):  # an attribute, such as a shape: no work, asked for very often
             return func(*args, **(kwargs or {}))
         self._token.check()
         result = func(*args, **(kwargs or {}))

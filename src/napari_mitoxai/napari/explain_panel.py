@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QComboBox
 from napari_mitoxai import explain
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.napari.forms import Form
+from napari_mitoxai.napari.libraries import load_libraries
 from napari_mitoxai.napari.overlay import LiveMaps
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
@@ -100,6 +101,7 @@ class ExplainPanel(TaskPanel):
         live = self._live = LiveMaps(self._state, section)
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> ExplainResult:
+            load_libraries(progress)
             return explain_task(parameters, progress, cancel, on_store=live.on_store, on_block=live.on_block)
 
         if self._state.runner.run("Explaining", work, on_done=self._on_explained, on_end=self._on_end):
@@ -121,6 +123,7 @@ class ExplainPanel(TaskPanel):
             f"<b>{name} is called {result.verdict['call']}</b>, {probability:.0%} sure over {result.verdict['patches']} patches. {use}"
             f"<br>The maps explain {result.target} and are in {result.maps}"
         )
+        self.reveal(self._verdict)
         if self._live is not None:
             self._live.finish(result.maps, result.verdict)
         self._on_section()

@@ -188,7 +188,7 @@ def robust_limit(values: ArrayLike) -> float:
 
 
 def store_layers(store: "MapStore") -> list[LayerTuple]:
-    """The maps of a finished store as layers, lazily; the first one is visible.
+    """The maps of a finished store as layers, lazily; the last one, which is on top, is visible.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def store_layers(store: "MapStore") -> list[LayerTuple]:
             translate_um=(store.grid.translate_um,) * 2,
             provenance=store.info,
         )
-        layer[1]["visible"] = index == 0
+        layer[1]["visible"] = index == len(store.methods) - 1
         layers.append(layer)
     return layers
 

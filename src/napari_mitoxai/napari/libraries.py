@@ -1,11 +1,27 @@
-"""Letting torch's compiler and the window's OpenGL driver live in one process."""
+"""Loading what is slow, in a thread, and without hurting the window."""
 
 import ctypes
+import importlib
 import importlib.util
 import os
 import sys
 from functools import cache
 from pathlib import Path
+
+from napari_mitoxai.common import Progress, ProgressCallback
+
+
+def load_libraries(progress: ProgressCallback) -> None:
+    """Import torch and matplotlib in the runner's thread, and leave the window a processor of its own.
+
+    Importing either where it is first used would hold the window up for a second or more; computing with as many
+    threads as there are processors makes it stutter for as long as the task runs.
+    """
+    progress(Progress("Starting", 0, 0, "loading the deep-learning libraries"))
+    keep_llvms_apart()
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+    importlib.import_module("matplotlib.backends.backend_qtagg")
 
 
 @cache
@@ -23,7 +39,11 @@ def keep_llvms_apart() -> bool:
         Whether there was anything to do.
     """
     maps = Path("/proc/self/maps")
-    if "triton" in sys.modules or not hasattr(os, "RTLD_DEEPBIND") or "libLLVM" not in maps.read_text(errors="replace"):
+    if (
+        "triton" in sys.modules
+        or not hasattr(os, "RTLD_DEEPBIND")
+        or "libLLVM" not in maps.read_text(errors="replace")
+    ):
         return False
     spec = importlib.util.find_spec("triton")
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []

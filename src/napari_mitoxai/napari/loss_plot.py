@@ -60,6 +60,10 @@ class LossPlot(FigureCanvasQTAgg):
         axes.set_xlabel("epoch", color=ink, fontsize=8)
         axes.set_ylabel("loss", color=ink, fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if any(loss > 0 for points in self.points.values() for _, loss in points):
+            axes.set_yscale("log")  # the first epochs may be far off
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         axes.tick_params(colors=ink, labelsize=7)
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))

@@ -100,7 +100,9 @@ class LiveMaps:
                 translate_um=(store.grid.translate_um,) * 2,
                 provenance=store.info,
             )
-            layer[1]["visible"] = index == 0  # overlays on top of each other cannot be read
+            layer[1]["visible"] = (
+                index == len(store.methods) - 1
+            )  # overlays on top of each other cannot be read
             self._layers[method] = self._state.add_layer(layer)
 
     def _show(self, layer: Any, array: NDArray[np.float32], signed: bool) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.napari.runner import State
@@ -49,6 +50,18 @@ class TaskPanel(QWidget):
         button.clicked.connect(clicked)
         self._starters.append((button, ready))
         return button
+
+    def reveal(self, widget: QWidget) -> None:
+        """Scroll to a widget, once it has its place."""
+
+        def scroll() -> None:
+            area = self.parent()
+            while area is not None and not isinstance(area, QScrollArea):
+                area = area.parent()
+            if area is not None:
+                area.ensureWidgetVisible(widget)
+
+        QTimer.singleShot(50, self, scroll)
 
     def refresh_starters(self, _: Any = None) -> None:
         """Enable the buttons whose task can start now."""

@@ -1,7 +1,6 @@
 """A trained run as the window shows it, without keeping its weights or importing torch here."""
 
 import csv
-import importlib
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback
 from napari_mitoxai.imc import Section
 from napari_mitoxai.imc.panel import canonical
+
+from napari_mitoxai.napari.libraries import load_libraries
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ def load_run(path: Path, progress: ProgressCallback, cancel: CancelToken) -> Run
     MitoxaiError
         If there is no whole checkpoint.
     """
+    load_libraries(progress)
     progress(Progress("Loading the model", 0, 0, str(path.name)))
     from napari_mitoxai.models import load_checkpoint, pick_device  # imports torch
 
-    warm_up_plots()
     cancel.check()
     checkpoint = load_checkpoint(path)
     folder = path if path.is_dir() else path.parent
@@ -90,11 +91,6 @@ def load_run(path: Path, progress: ProgressCallback, cancel: CancelToken) -> Run
         str(pick_device("auto")),
         _history(folder / "history.csv"),
     )
-
-
-def warm_up_plots() -> None:
-    """Import matplotlib in the runner's thread, so that the first curve does not hold the window up for a second."""
-    importlib.import_module("matplotlib.backends.backend_qtagg")
 
 
 def _history(path: Path) -> list[dict[str, float]]:

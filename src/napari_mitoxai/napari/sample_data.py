@@ -18,7 +18,7 @@ _SIGNAL = "complex_i_loss"
 _SUBJECTS_A_GROUP = 4
 _SIZE = 512
 # What trains well in a minute on such small sections.
-_SUGGESTIONS: dict[str, Any] = {"patch_size": 128, "input_size": 64, "epochs": 10, "hold_out": ["C04", "P04"]}
+_SUGGESTIONS: dict[str, Any] = {"patch_size": 128, "input_size": 64, "epochs": 8, "hold_out": ["C04", "P04"]}
 _NEW_PATIENT = "P99"  # not in the cohort: a section that the model has never seen
 _NEW_SEED = 99
 _making = threading.Lock()

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Section
 from napari_mitoxai.napari.contrast import sampled_limits
-from napari_mitoxai.napari.layers import channel_layers, facts_of, shown_first
+from napari_mitoxai.napari.layers import channel_layers, shown_first
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.styles import role_colour
 from napari_mitoxai.napari.top import wrapped
@@ -173,21 +172,9 @@ class SectionPanel(QWidget):
                 missing.append(channel)
         try:
             for layer_tuple in channel_layers(section, missing, visible=missing) if missing else ():
-                self._insert(layer_tuple)
+                self._state.add_layer(layer_tuple)
         except MitoxaiError as error:
             show_error(str(error))
-
-    def _insert(self, layer_tuple: tuple[Any, dict[str, Any], str]) -> None:
-        """Add a channel below maps and fibres, which are to stay on top."""
-        viewer = self._state.viewer
-        layer = self._state.add_layer(layer_tuple)
-        above = [
-            index
-            for index, each in enumerate(viewer.layers)
-            if (facts := facts_of(each)) is not None and facts.kind != "channel"
-        ]
-        if above:
-            viewer.layers.move(viewer.layers.index(layer), above[0])
 
     def _show_usual(self) -> None:
         section = self._state.section

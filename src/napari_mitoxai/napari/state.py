@@ -89,7 +89,19 @@ class WindowState(QObject):
         )
         if old is not None:
             viewer.layers.remove(old)
-        return getattr(viewer, f"add_{kind}")(data, **keywords)
+        added = getattr(viewer, f"add_{kind}")(data, **keywords)
+        self._put_in_order(added)
+        return added
+
+    def _put_in_order(self, layer: Any) -> None:
+        """Channels lie below maps, and maps below the outlines of fibres."""
+        layers, mine = self.viewer.layers, facts_of(layer)
+        order = ("channel", "map", "fibres")
+        for index, other in enumerate(layers):
+            facts = facts_of(other)
+            if mine is not None and facts is not None and order.index(facts.kind) > order.index(mine.kind):
+                layers.move(layers.index(layer), index)
+                return
 
     def _on_layers(self, event: Any = None) -> None:
         value = getattr(event, "value", None)

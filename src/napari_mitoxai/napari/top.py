@@ -32,8 +32,10 @@ def wrapped(text: str = "", name: str = "", *, dim: bool = False) -> QLabel:
     label.setObjectName(name)
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    label.setMinimumWidth(40)
+    # changed in place: a new policy would forget that the height follows from the width
+    policy = label.sizePolicy()
+    policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+    label.setSizePolicy(policy)
     if dim:
         label.setEnabled(False)
     return label
@@ -188,6 +190,9 @@ class Top(QWidget):
 
     def __init__(self, state: WindowState) -> None:
         super().__init__()
+        policy = self.sizePolicy()
+        policy.setVerticalPolicy(QSizePolicy.Policy.Maximum)
+        self.setSizePolicy(policy)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(InUse(state))

@@ -9,10 +9,11 @@ from napari_mitoxai.cohort import read_cohort
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
 from napari_mitoxai.napari.fields import CheckListField
 from napari_mitoxai.napari.forms import Form
+from napari_mitoxai.napari.libraries import load_libraries
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.runner import Outcome
-from napari_mitoxai.napari.runs import RunSummary, load_run, summary_html, warm_up_plots
+from napari_mitoxai.napari.runs import RunSummary, load_run, summary_html
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
 from napari_mitoxai.tasks.train import TrainParameters, TrainResult
@@ -95,7 +96,7 @@ class TrainPanel(TaskPanel):
         parameters = self.form.parameters()
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> tuple[TrainResult, RunSummary]:
-            warm_up_plots()
+            load_libraries(progress)
             result = train(parameters, progress, cancel)
             # the run stands, even if training was cancelled: it is shown in any case
             return result, load_run(result.run, progress, CancelToken())
@@ -119,7 +120,9 @@ class TrainPanel(TaskPanel):
             viewer = self._state.viewer
             self._plot.set_theme(viewer.theme)
             viewer.events.theme.connect(self._on_theme)
-        self._plot_place.show()
+        if self._plot_place.isHidden():
+            self._plot_place.show()
+            self.reveal(self._plot_place)
         return self._plot
 
     def _on_theme(self, event: Any = None) -> None:
@@ -132,6 +135,7 @@ class TrainPanel(TaskPanel):
 
     def _on_trained(self, done: tuple[TrainResult, RunSummary]) -> None:
         self._state.set_run(done[1])
+        self.reveal(self._result)
         self.form.set_values({"out": suggest(done[0].run, "run")})
 
     def _on_end(self, outcome: Outcome) -> None:

@@ -13,26 +13,40 @@ from napari_mitoxai.simulate.signals import SIGNALS
 from napari_mitoxai.tasks import explain, figure, segment, train
 from napari_mitoxai.tasks.parameters import TaskParameters
 
-_METHODS = ["grad_cam", "guided_backprop", "lrp_epsilon_plus"]
-_PROVEN = "lrp_epsilon_plus"
-_PATCH, _INPUT = 256, 64  # as with real sections, an input pixel is 4 µm; the patches are smaller as the sections are
+_METHODS = ["grad_cam", "guided_backprop", "lrp_epsilon"]
+_PROVEN = "lrp_epsilon"
+_PATCH, _INPUT = 256, 128  # smaller patches than for real sections, as the sections are smaller
 
 
 class DemoParameters(TaskParameters):
     """What the demonstration needs to know."""
 
-    out: Path = Field(title="Folder", description="Folder to make for the cohort, the run, the maps and the figure.")
+    out: Path = Field(
+        title="Folder", description="Folder to make for the cohort, the run, the maps and the figure."
+    )
     signal: Literal[tuple(SIGNALS)] = Field(  # type: ignore[valid-type]
         default="complex_i_loss", title="Signal", description="What the simulated patients carry."
     )
     subjects_per_group: int = Field(
-        default=6, ge=5, le=50, title="Subjects a group", description="Simulated controls, and patients; two of each are held out."
+        default=6,
+        ge=5,
+        le=50,
+        title="Subjects a group",
+        description="Simulated controls, and patients; two of each are held out.",
     )
-    size: int = Field(default=768, ge=_PATCH, le=8192, title="Size (px)", description="Side of a simulated section.")
-    epochs: int = Field(default=16, ge=1, le=1000, title="Epochs", description="How often training goes over all patches.")
+    size: int = Field(
+        default=640, ge=_PATCH, le=8192, title="Size (px)", description="Side of a simulated section."
+    )
+    epochs: int = Field(
+        default=14, ge=1, le=1000, title="Epochs", description="How often training goes over all patches."
+    )
     seed: int = Field(default=0, ge=0, title="Seed", description="Draws another cohort and another network.")
     device: str = Field(default="auto", title="Device", description="auto, cpu, cuda or mps.")
-    overwrite: bool = Field(default=False, title="Replace", description="Whether an earlier demonstration in the folder may be replaced.")
+    overwrite: bool = Field(
+        default=False,
+        title="Replace",
+        description="Whether an earlier demonstration in the folder may be replaced.",
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,9 @@ class DemoResult:
     lines: list[str]
 
 
-def run(parameters: DemoParameters, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None) -> DemoResult:
+def run(
+    parameters: DemoParameters, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None
+) -> DemoResult:
     """Simulate a cohort, train, explain a held-out patient, segment its fibres, draw the figure and score the map.
 
     Raises
@@ -118,14 +134,23 @@ def run(parameters: DemoParameters, progress: ProgressCallback = no_progress, ca
     section = files["cohort"].parent / f"{subject}.ome.tiff"
     explain.run(
         explain.ExplainParameters(
-            run=files["run"], section=section, methods=_METHODS, out=files["maps"], device=parameters.device, overwrite=again
+            run=files["run"],
+            section=section,
+            methods=_METHODS,
+            out=files["maps"],
+            device=parameters.device,
+            overwrite=again,
         ),
         progress,
         cancel,
     )
-    segmented = segment.run(segment.SegmentParameters(section=section, out=files["fibres"], overwrite=again), progress, cancel)
+    segmented = segment.run(
+        segment.SegmentParameters(section=section, out=files["fibres"], overwrite=again), progress, cancel
+    )
     figure.draw_and_save(
-        figure.FigureParameters(section=section, maps=files["maps"], fibres=files["fibres"], out=files["figure"], overwrite=again),
+        figure.FigureParameters(
+            section=section, maps=files["maps"], fibres=files["fibres"], out=files["figure"], overwrite=again
+        ),
         [files["figure"], files["pdf"]],
         progress,
         cancel,
@@ -133,7 +158,14 @@ def run(parameters: DemoParameters, progress: ProgressCallback = no_progress, ca
     mass, area = _score(files["maps"], files["cohort"].parent / "truth" / f"{subject}.tiff")
     calls = trained.metrics["subject_calls"]
     write_json(
-        out / "proof.json", {"subject": subject, "relevance_in_truth": mass, "area_of_truth": area, "subject_calls": calls, "seed": parameters.seed}
+        out / "proof.json",
+        {
+            "subject": subject,
+            "relevance_in_truth": mass,
+            "area_of_truth": area,
+            "subject_calls": calls,
+            "seed": parameters.seed,
+        },
     )
     lines = _lines(files, calls, mass, area, segmented.fibres, section, subject)
     return DemoResult(files, calls, mass, area, segmented.fibres, lines)
@@ -154,7 +186,13 @@ def _score(maps: Path, truth_file: Path) -> tuple[float, float]:
 
 
 def _lines(
-    files: dict[str, Path], calls: list[dict[str, Any]], mass: float, area: float, fibres: int, section: Path, subject: str
+    files: dict[str, Path],
+    calls: list[dict[str, Any]],
+    mass: float,
+    area: float,
+    fibres: int,
+    section: Path,
+    subject: str,
 ) -> list[str]:
     verdicts = [
         f"  {call['subject']} ({call['group']}) is called {call['call']}, probability of patient {call['probability']:.2f}: "
@@ -176,7 +214,7 @@ def _lines(
         "Next",
         f"  look at the figure           {files['figure']}",
         f"  make it again, as a PDF      mitoxai figure {files['sidecar']} --out again.pdf",
-        f"  explain with another method  mitoxai explain {files['run']} {section} --method lrp_epsilon --out more.ome.zarr",
+        f"  explain with another method  mitoxai explain {files['run']} {section} --method input_x_gradient --out more.ome.zarr",
         "  see every method             mitoxai methods",
         "  open the section in napari   napari " + str(section),
     ]

@@ -37,10 +37,18 @@ class FigureParameters(FigureSpec, TaskParameters):
         json_schema_extra={"argument": True},
     )
     maps: Path | None = Field(default=None, title="Maps", description="The store that explaining wrote.")
-    fibres: Path | None = Field(default=None, title="Fibres", description="A label image of the fibres, to outline them.")
-    out: Path = Field(title="Figure", description="The file to write: .png, .pdf, .svg or .tiff; a sidecar .json lies beside it.")
+    fibres: Path | None = Field(
+        default=None, title="Fibres", description="A label image of the fibres, to outline them."
+    )
+    out: Path = Field(
+        title="Figure",
+        description="The file to write: .png, .pdf, .svg or .tiff; a sidecar .json lies beside it.",
+    )
     methods: list[str] = Field(
-        default=[], title="Methods", description="Maps to show; all of the store by default.", json_schema_extra={"option": "--method"}
+        default=[],
+        title="Methods",
+        description="Maps to show; all of the store by default.",
+        json_schema_extra={"option": "--method"},
     )
     overwrite: bool = Field(
         default=False,
@@ -66,7 +74,9 @@ class FigureResult:
     sidecar: Path
 
 
-def run(parameters: FigureParameters, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None) -> FigureResult:
+def run(
+    parameters: FigureParameters, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None
+) -> FigureResult:
     """Draw a figure and write it with its sidecar.
 
     Raises
@@ -129,7 +139,9 @@ def draw(parameters: FigureParameters) -> "tuple[Figure, dict[str, Any]]":
         )
     panels = [_map_panel(store, name) for name in parameters.methods or store.methods]
     spec = FigureSpec(**{name: getattr(parameters, name) for name in FigureSpec.model_fields})
-    figure = compose(_section_panel(section, parameters.fibres), panels, verdict=verdict_line(store), spec=spec)
+    figure = compose(
+        _section_panel(section, parameters.fibres), panels, verdict=verdict_line(store), spec=spec
+    )
     inputs = {
         "section_sha256": sha256(section.path) if section.path.is_file() else None,
         "fibres_sha256": sha256(parameters.fibres) if parameters.fibres else None,
@@ -221,9 +233,15 @@ def _from_sidecar(parameters: FigureParameters) -> FigureParameters:
     for name, path in (("section_sha256", made.section), ("fibres_sha256", made.fibres)):
         expected = content["inputs"].get(name)
         if expected is not None and (path is None or not path.is_file() or sha256(path) != expected):
-            raise MitoxaiError(f"{path} is not there or changed since {sidecar.name} was written: put the old file back, or make a new figure.")
+            raise MitoxaiError(
+                f"{path} is not there or changed since {sidecar.name} was written: put the old file back, or make a new figure."
+            )
     from napari_mitoxai.explain import open_maps
 
-    if made.maps is not None and open_maps(made.maps).info["fingerprint"] != content["inputs"].get("maps_fingerprint"):
-        raise MitoxaiError(f"{made.maps} holds other maps than when {sidecar.name} was written: explain again, or make a new figure.")
+    if made.maps is not None and open_maps(made.maps).info["fingerprint"] != content["inputs"].get(
+        "maps_fingerprint"
+    ):
+        raise MitoxaiError(
+            f"{made.maps} holds other maps than when {sidecar.name} was written: explain again, or make a new figure."
+        )
     return made

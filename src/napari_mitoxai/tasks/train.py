@@ -166,7 +166,7 @@ def run(
         network = create(
             parameters.architecture, len(patches.panel), len(cohort.classes), parameters.weights or None
         )
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
         result = fit(
             network, training, validation, scaling,
             epochs=parameters.epochs, batch_size=parameters.batch_size, learning_rate=parameters.learning_rate,

@@ -1,0 +1,52 @@
+# make demo and make test work on a machine with nothing but Python 3.11 or newer and make.
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: help demo test test-all lint format docs screenshots clean
+
+help:
+	@echo "make demo         install, and walk the whole path on simulated tissue"
+	@echo "make test         lint, types, import contracts and the test suite in real windows"
+	@echo "make test-all     the same with the slow tests and the documentation"
+	@echo "make docs         the documentation, warnings as errors, in docs/_build"
+	@echo "make screenshots  the pictures of the README and the documentation, from a real window"
+	@echo "make clean        remove what the other targets made"
+
+# one stamp an extra: installed again when pyproject.toml changes
+$(VENV)/installed-%: pyproject.toml tools/make_environment.sh
+	@tools/make_environment.sh $(VENV) $*
+	@touch $@
+
+demo: $(VENV)/installed-all
+	@$(BIN)/mitoxai demo --out $(DEMO) --overwrite
+
+lint: $(VENV)/installed-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/npe2 validate src/napari_mitoxai/napari.yaml
+
+format: $(VENV)/installed-test
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+test: $(VENV)/installed-test lint
+	@tools/install_display.sh
+	@tools/with_display.sh $(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/installed-dev lint docs
+	@tools/install_display.sh
+	@tools/with_display.sh $(BIN)/python -m pytest
+
+docs: $(VENV)/installed-dev
+	@$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+screenshots: $(VENV)/installed-test
+	@tools/install_display.sh
+	@tools/with_display.sh $(BIN)/python docs/screenshots.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) docs/_build dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
