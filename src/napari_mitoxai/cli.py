@@ -38,7 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-_console = Console(stderr=True)
+# a log file has no width of its own: leave room for the details
+_console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 _EXIT_ERROR, _EXIT_CANCELLED = 2, 130
 
 
@@ -124,19 +125,19 @@ def _parts(value: Any) -> Any:
     return [part.strip() for item in value for part in item.split(",")] if isinstance(value, list) else value
 
 
-# by command: how many positional arguments it has, and its options that take several values
-_SHAPES: dict[str, tuple[int, set[str]]] = {}
+# by command: how many positional arguments it has, its options that take several values, and those that take none
+_SHAPES: dict[str, tuple[int, set[str], set[str]]] = {}
 
 
 def _spread(arguments: list[str]) -> list[str]:
     """Let ``--hold-out C03 P09`` mean ``--hold-out C03 --hold-out P09`` once all positional arguments are there."""
     if not arguments or arguments[0] not in _SHAPES:
         return arguments
-    positional, several = _SHAPES[arguments[0]]
+    positional, several, switches = _SHAPES[arguments[0]]
     spread, seen, flag, values = arguments[:1], 0, "", 0
     for argument in arguments[1:]:
         if argument.startswith("-"):
-            flag, values = argument, 0
+            flag, values = ("" if argument in switches or "=" in argument else argument), 0
         elif not flag or (values and flag not in several):
             seen += 1
         else:
@@ -168,7 +169,9 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
     several = [
         name for name, field in model.model_fields.items() if typing.get_origin(field.annotation) is list
     ]
-    _SHAPES[name] = (positional, {_flag(model, field_name) for field_name in several})
+    switches = {_flag(model, name) for name, field in model.model_fields.items() if field.annotation is bool}
+    switches |= {"--no-" + switch.removeprefix("--") for switch in switches} | {"--json", "--help"}
+    _SHAPES[name] = (positional, {_flag(model, field_name) for field_name in several}, switches)
     fields = [_option(model, field_name, field) for field_name, field in model.model_fields.items()]
     json_option = typer.Option("--json", help="Print the result as one JSON object.")
     fields.append(
@@ -209,8 +212,10 @@ def _tell_explain(result: Any) -> None:
         typer.echo(
             f"Note: the model has seen this subject ({result.use_of_subject}); its call is no evidence for new subjects."
         )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
     typer.echo(f"Maps for {result.target}: {result.maps}")
-    typer.echo(f"Next: mitoxai figure SECTION --maps {result.maps} --out FIGURE.pdf")
+    typer.echo(f"Next: mitoxai figure {result.section} --maps {result.maps} --out FIGURE.pdf")
 
 
 def _tell_segment(result: Any) -> None:

@@ -87,7 +87,7 @@ class RandomNet(nn.Module):
             x = self.step(kind, block, x)
         return self.head(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
 
-    def step(self, kind, block, x):  # noqa: C901 - one line a kind
+    def step(self, kind, block, x):
         if kind == "before":  # pre-activation: the norm does not follow the convolution
             return x + block["conv"](self.relu(block["norm"](x)))
         y = block["norm"](block["conv"](x))

@@ -141,9 +141,9 @@ def test_threads_sharing_a_network_in_training_mode_get_the_same(inputs):
 
     def work(name):
         try:
-            for _ in range(4):
-                if not torch.equal(attribute(net, inputs, name), expected[name]):
-                    wrong.append(name)
+            wrong.extend(
+                name for _ in range(4) if not torch.equal(attribute(net, inputs, name), expected[name])
+            )
         except Exception as problem:  # noqa: BLE001 - shown by the assertion
             wrong.append((name, problem))
 

@@ -28,8 +28,8 @@ def seconds_until_stopped(work, delay):
         token.cancel()
 
     timer = threading.Timer(delay, cancel)
+    timer.start()
     with CancellingMode(token), pytest.raises(Cancelled):
-        timer.start()
         work()
     stopped = time.perf_counter()
     timer.join()

@@ -79,6 +79,21 @@ def test_relu_in_place_after_the_last_convolution_is_part_of_the_map():
     assert error(attribute(apart, x, "grad_cam", 0), expected) < 1e-6
 
 
+def test_a_pool_that_keeps_the_size_is_not_a_feature_map():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=1, padding=1),
+        nn.AdaptiveAvgPool2d(7),
+        nn.Flatten(),
+        nn.Linear(196, 2),
+    )
+    x = torch.randn(2, 3, 9, 9)
+    assert error(attribute(net, x, "grad_cam"), attribute(net, x, "grad_cam", layer="1")) < 1e-6
+    assert error(attribute(net, x, "grad_cam"), attribute(net, x, "grad_cam", layer="2")) > 0.01
+
+
 def test_a_layer_can_be_named():
     net, x = vgg_like(), torch.randn(2, 3, 32, 32)
     assert error(attribute(net, x, "grad_cam", layer="2"), by_captum(net, net[2], x)) < 1e-6

@@ -197,7 +197,7 @@ CONSERVED = {
     "einsum": lambda net, h, x: torch.einsum("ncyx,cd->ndyx", h, net.scale.view(4, 1).expand(4, 3)),
     "interpolate": lambda net, h, x: F.interpolate(h, scale_factor=2, mode="bilinear"),
     "chunk": lambda net, h, x: torch.cat(h.chunk(2, 1)[::-1], 1),
-    "unpack": lambda net, h, x: torch.stack([row for row in h.unbind(0)]),
+    "unpack": lambda net, h, x: torch.stack(list(h.unbind(0))),
     "iterate": lambda net, h, x: torch.stack([2 * row for row in h]),
     "pad and roll": lambda net, h, x: F.pad(h, (1, 2)).roll(1, 3),
     "dropout": lambda net, h, x: F.dropout(h, 0.5, False),

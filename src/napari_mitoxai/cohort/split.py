@@ -42,7 +42,8 @@ def split_subjects(cohort: Cohort, *, hold_out: Sequence[str] = (), seed: int = 
     hold_out : sequence of str
         Subjects to test on. They take the place of the ``split`` column; without either, nothing is held out.
     seed : int
-        Picks the validation subjects, one a class, where two of each class are left to train on.
+        Picks the validation subjects, one a class, where two of each class are left to train on and the ``split``
+        column has no say.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def split_subjects(cohort: Cohort, *, hold_out: Sequence[str] = (), seed: int = 
             raise MitoxaiError(
                 f"No {group} is left to train on: hold out fewer subjects, or add sections of {group} subjects."
             )
-    if not validation and not any(given.values()):
+    if hold_out or not any(given.values()):
         validation = _validation_subjects(train, groups, seed)
         train = [subject for subject in train if subject not in validation]
     return Split(tuple(train), tuple(validation), tuple(test), tuple(_limits(cohort, validation, test)))
@@ -105,6 +106,7 @@ def _limits(cohort: Cohort, validation: Sequence[str], test: Sequence[str]) -> l
         )
     if not validation:
         notes.append(
-            "Too few subjects for a validation set of their own: trained for a fixed number of epochs, without early stopping."
+            "No subject was set aside for validation, which takes three of every class to train on: "
+            "trained for a fixed number of epochs, without early stopping."
         )
     return notes

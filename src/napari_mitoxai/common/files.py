@@ -31,6 +31,42 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
         ) from error
 
 
+def refuse_foreign(folder: Path, marker: str, what: str) -> None:
+    """Raise if `folder` holds anything but what an earlier call wrote: ``--overwrite`` must not cost a user's own files.
+
+    Parameters
+    ----------
+    folder : Path
+        About to be replaced, if it exists.
+    marker : str
+        A file that every folder of the right kind has.
+    what : str
+        That kind, for the message: ``"a run"``.
+
+    Raises
+    ------
+    MitoxaiError
+        If it is a file, or a folder with other things in it.
+    """
+    if folder.is_dir() and ((folder / marker).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise MitoxaiError(f"{folder} is not {what} and is not replaced: choose another name.")
+
+
+def refuse_input(out: Path, *inputs: Path | None) -> None:
+    """Raise if an output would replace one of its own inputs.
+
+    Raises
+    ------
+    MitoxaiError
+        If `out` is one of `inputs`, or an input lies in it.
+    """
+    for path in inputs:
+        if path is not None and (path.resolve() == out.resolve() or out.resolve() in path.resolve().parents):
+            raise MitoxaiError(f"{out} would replace {path}, which it is made from: choose another name.")
+
+
 @contextmanager
 def written_beside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, and move it to `path` when the block ends without an error.

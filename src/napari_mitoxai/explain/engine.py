@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,6 +96,8 @@ def explain_section(
     """
     cancel = cancel or CancelToken()
     refuse_existing(out, overwrite=overwrite)
+    if out.exists() and not is_map_store(out):  # --overwrite must not cost a user's own data
+        raise MitoxaiError(f"{out} is not a store of maps and is not replaced: choose another name.")
     if not methods:
         raise MitoxaiError("No method was chosen: name at least one, as grad_cam.")
     methods = list(dict.fromkeys(methods))
@@ -151,9 +152,19 @@ def explain_section(
         on_block,
     )
     progress(Progress("Finishing the maps", 0, 1, out.name))
-    store.complete(_verdict(store, checkpoint))
-    replace(store.path, out)
+    try:
+        store.complete(_verdict(store, checkpoint))
+        replace(store.path, out)
+    except OSError as error:
+        raise _not_written(out, error) from error
     return open_maps(out)
+
+
+def _not_written(out: Path, error: OSError) -> MitoxaiError:
+    return MitoxaiError(
+        f"{out} cannot be written ({error.strerror or error}): free the disk or choose another place; "
+        "the same command then goes on."
+    )
 
 
 def _class_index(checkpoint: Checkpoint, target: str | None) -> int:
@@ -211,9 +222,7 @@ def _open_partial(
         remove(path)
         return create_store(path, grid, methods, {**info, "fingerprint": fingerprint})
     except OSError as error:
-        raise MitoxaiError(
-            f"{out} cannot be written ({os.strerror(error.errno or 0)}): free the disk or choose another place."
-        ) from error
+        raise _not_written(out, error) from error
 
 
 def _fill(
@@ -279,9 +288,7 @@ def _write(store: MapStore, block: tuple[int, int], blended: dict[str, NDArray[n
             store.write_block(name, block, values)
         store.mark_finished(block)
     except OSError as error:
-        raise MitoxaiError(
-            f"{store.path} cannot be written ({error.strerror or error}): free the disk; the same command then goes on."
-        ) from error
+        raise _not_written(store.path, error) from error
 
 
 def _slices(block: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:

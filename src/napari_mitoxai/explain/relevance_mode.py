@@ -30,34 +30,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain.calls import ActivationMode, Call, apply_rule, tensors_in
+from napari_mitoxai.explain.function_names import ACTIVATIONS, DROPOUTS, GATES, LINEAR_MAPS, MOVES
 from napari_mitoxai.explain.kernel_rules import KernelRule, Stabiliser
 from napari_mitoxai.explain.kernels import Kernel, is_kernel_call, kernel_of
-
-_ACTIVATIONS = {
-    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "softsign", "sigmoid",
-    "logsigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "tanhshrink", "softshrink", "hardshrink", "threshold", "clamp", "clip",
-    "clamp_min", "clamp_max", "abs", "neg",
-}  # fmt: skip
-_DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
-_GATES = {"sigmoid", "hardsigmoid"}
-_LINEAR_MAPS = {
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "mean", "sum",
-    "interpolate", "upsample", "upsample_nearest", "upsample_bilinear", "matmul", "mm", "bmm", "mv", "einsum", "tensordot", "addmm", "baddbmm",
-    "fold",
-}  # fmt: skip
-_MOVES = {
-    "get", "view", "view_as", "reshape", "reshape_as", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", "permute", "transpose",
-    "swapaxes", "swapdims", "movedim", "moveaxis", "t", "adjoint", "expand", "expand_as", "broadcast_to", "repeat", "tile",
-    "repeat_interleave", "cat", "stack", "hstack", "vstack", "dstack", "chunk", "split", "split_with_sizes", "tensor_split",
-    "unsafe_chunk", "unsafe_split", "unbind", "narrow", "select", "index_select", "gather", "take", "take_along_dim", "diagonal",
-    "getitem", "setitem", "masked_fill", "masked_select", "where", "pad", "constant_pad_nd", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle", "native_channel_shuffle", "roll", "flip", "fliplr", "flipud", "rot90", "unfold", "clone", "contiguous", "to",
-    "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda", "alias", "requires_grad", "retain_grad", "register_hook",
-    "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices",
-    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "adaptive_max_pool1d_with_indices",
-    "adaptive_max_pool2d_with_indices", "adaptive_max_pool3d_with_indices", "max", "amax", "maximum", "min", "amin", "minimum", "topk",
-    "sort", "copy",
-}  # fmt: skip
 
 
 class _Kept:
@@ -100,8 +75,8 @@ class RelevanceMode(ActivationMode):
         self._kept: dict[int, weakref.WeakSet[_Kept]] = defaultdict(weakref.WeakSet)
         self._handlers: dict[str, Callable[[Call], Any]] = {
             "add": self._on_sum, "sub": self._on_sum, "mul": self._on_product, "div": self._on_quotient, "batch_norm": self._on_batch_norm,
-            **dict.fromkeys(_ACTIVATIONS, self._on_activation),
-            **dict.fromkeys(_LINEAR_MAPS, self._on_linear_map), **dict.fromkeys(_DROPOUTS, self._on_dropout),
+            **dict.fromkeys(ACTIVATIONS, self._on_activation),
+            **dict.fromkeys(LINEAR_MAPS, self._on_linear_map), **dict.fromkeys(DROPOUTS, self._on_dropout),
         }  # fmt: skip
         self._started = False
 
@@ -266,7 +241,7 @@ class RelevanceMode(ActivationMode):
         if len(call.activations) > 1:
             raise MitoxaiError(_unsupported(call.name, "of several activations"))
         result = self._pass_on(call)
-        if call.name in _GATES:
+        if call.name in GATES:
             self._gates[result] = True
         return result
 
@@ -297,7 +272,7 @@ class RelevanceMode(ActivationMode):
     def _on_other(self, call: Call, activations: list[Tensor]) -> Any:
         result = call.run()
         results = [t for t in tensors_in(result) if t.requires_grad]
-        if results and call.name not in _MOVES:
+        if results and call.name not in MOVES:
             raise MitoxaiError(_unsupported(call.name))
         moved = (
             activations[:1] if call.name.endswith("_as") else activations

@@ -222,6 +222,9 @@ def open_maps(path: Path | str, *, writable: bool = False) -> MapStore:
         raise MitoxaiError(f"{path} is not there: give the maps that `mitoxai explain` wrote.")
     if not is_map_store(path):
         raise MitoxaiError(f"{path} holds no explanation maps: give a store that `mitoxai explain` wrote.")
+    if writable:
+        for name in (_FINISHED, _PATCHES):
+            _drop_broken_line(path / name)
     return MapStore(path, "r+" if writable else "r")
 
 
@@ -252,6 +255,13 @@ def _set_multiscales(group: Any, method: str, datasets: list[dict[str, Any]]) ->
 def _append(path: Path, row: list[Any]) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def _drop_broken_line(path: Path) -> None:
+    """Cut off the last line of a run that was killed while writing it, so that the next one starts on a line of its own."""
+    if path.exists():
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
 def _rows(path: Path) -> list[list[Any]]:

@@ -56,6 +56,14 @@ _MASS_FIRST = re.compile(
 )
 # SDHA(Eu153Di), Laminin_681((851))Sm147
 _TARGET_FIRST = re.compile(r"^(?P<target>.*?)\(?(?P<metal>[A-Z][a-z]?)(?P<mass>\d{2,3})(?:Di)?\)?$")
+# What mass cytometry labels with or sees; "CD163" is a protein and no isotope of an element "D".
+_ELEMENTS = frozenset(
+    re.findall(
+        "[A-Z][a-z]?",
+        "Ar Se Br Kr Sr Y Zr Nb Mo Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Sm Eu Gd Tb Dy Ho Er Tm Yb Lu "
+        "Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi",
+    )
+)
 _METAL = re.compile(
     r"^(?:(?P<mass_a>\d{2,3})(?P<metal_a>[A-Z][a-z]?)|(?P<metal_b>[A-Z][a-z]?)(?P<mass_b>\d{2,3}))(?:Di)?$"
 )
@@ -120,8 +128,8 @@ def parse_channel(name: str, metal: str | None = None, *, source: str = "") -> C
     for pattern in (_MASS_FIRST, _TARGET_FIRST):
         match = pattern.match(name)
         if match and (pattern is _MASS_FIRST or element is None or match["metal"] == element):
-            # "MTCO1" must not become the target "MT" on the isotope "CO1": isotopes are 75 to 238
-            if not 75 <= int(match["mass"]) <= 238:
+            # "TOM22" must not become the target "TO" on the isotope "M22": isotopes are 75 to 238
+            if match["metal"] not in _ELEMENTS or not 75 <= int(match["mass"]) <= 238:
                 continue
             element, mass = match["metal"], int(match["mass"])
             target = (match["target"] or "").strip(" _(") or f"{mass}{element}"

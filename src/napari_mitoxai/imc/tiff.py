@@ -21,7 +21,7 @@ _MICROMETRES = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm
 _MAX_XML = 16 * 2**20
 
 # tifffile logs what is odd in a file; what matters to a user is said as an error or a note instead.
-logging.getLogger("tifffile").setLevel(logging.ERROR)
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 @dataclass
@@ -102,7 +102,7 @@ def open_planes(path: Path) -> tuple[da.Array, str, _Metadata]:
         series = file.series[0]
         axes = series.get_axes(squeeze=True)
         shape = series.get_shape(squeeze=True)
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError) as error:
+    except Exception as error:  # what tifffile raises on a damaged file depends on the damaged byte
         raise MitoxaiError(
             f"{path.name} is not a readable TIFF ({error}): copy it again, or export it again as OME-TIFF."
         ) from error
@@ -110,10 +110,16 @@ def open_planes(path: Path) -> tuple[da.Array, str, _Metadata]:
         raise MitoxaiError(
             f"{path.name} has the axes {axes} with shape {shape}: give a stack of channels, (C, Y, X), of one section."
         )
-    _refuse_truncated(path, series)
     metadata = _ome_metadata(path, file.ome_metadata) if file.is_ome else _Metadata()
-    array = zarr.open_array(series.aszarr(squeeze=True), mode="r")
-    data = da.from_zarr(array)
+    try:
+        _refuse_truncated(path, series)
+        data = da.from_zarr(zarr.open_array(series.aszarr(squeeze=True), mode="r"))
+    except MitoxaiError:
+        raise
+    except Exception as error:
+        raise MitoxaiError(
+            f"{path.name} is damaged ({error}): copy it again, or export it again as OME-TIFF."
+        ) from error
     if data.ndim == 2:
         data = data[None]
     return data, axes, metadata

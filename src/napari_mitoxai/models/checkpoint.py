@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,8 +26,10 @@ class _Geometry(BaseModel):
 
 
 class _Scaling(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
     mean: list[float]
-    deviation: list[float]
+    deviation: list[Annotated[float, Field(gt=0)]]
 
 
 class _Channel(BaseModel):
@@ -183,15 +185,17 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     document_path = path / CHECKPOINT_FILE if path.is_dir() else path
     if not document_path.exists():
         raise MitoxaiError(f"{path} has no {CHECKPOINT_FILE}: give the folder that `mitoxai train` wrote.")
+    content = read_json(document_path)
+    # before anything else is looked at: a newer format may have other fields
+    if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > _FORMAT:
+        raise MitoxaiError(f"{document_path} was written by a newer version of napari-mitoxai: update it.")
     try:
-        document = _Document.model_validate(read_json(document_path))
+        document = _Document.model_validate(content)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise MitoxaiError(
             f"{document_path} is no checkpoint ({where}: {error.errors()[0]['msg']}): give the folder of a run."
         ) from error
-    if document.format > _FORMAT:
-        raise MitoxaiError(f"{document_path} was written by a newer version of napari-mitoxai: update it.")
     if not len(document.panel) == len(document.scaling.mean) == len(document.scaling.deviation):
         raise MitoxaiError(
             f"{document_path} has another number of channels than of scalings: it is damaged, train again."

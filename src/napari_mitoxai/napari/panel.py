@@ -21,6 +21,11 @@ class TaskPanel(QWidget):
         self._state = state
         self._starters: list[tuple[QPushButton, Callable[[], bool]]] = []
         self._column = QVBoxLayout(self)
+        self._to_reveal: QWidget | None = None
+        self._reveal = QTimer(self)
+        self._reveal.setSingleShot(True)
+        self._reveal.setInterval(50)
+        self._reveal.timeout.connect(self._scroll)
         self._column.setSpacing(10)
         state.runner.state_changed.connect(self._on_state)
 
@@ -53,15 +58,15 @@ class TaskPanel(QWidget):
 
     def reveal(self, widget: QWidget) -> None:
         """Scroll to a widget, once it has its place."""
+        self._to_reveal = widget
+        self._reveal.start()
 
-        def scroll() -> None:
-            area = self.parent()
-            while area is not None and not isinstance(area, QScrollArea):
-                area = area.parent()
-            if area is not None:
-                area.ensureWidgetVisible(widget)
-
-        QTimer.singleShot(50, self, scroll)
+    def _scroll(self) -> None:
+        area = self.parent()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parent()
+        if area is not None and self._to_reveal is not None:
+            area.ensureWidgetVisible(self._to_reveal)
 
     def refresh_starters(self, _: Any = None) -> None:
         """Enable the buttons whose task can start now."""

@@ -9,7 +9,6 @@ from typing import Any
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback
 from napari_mitoxai.imc import Section
 from napari_mitoxai.imc.panel import canonical
-
 from napari_mitoxai.napari.libraries import load_libraries
 
 

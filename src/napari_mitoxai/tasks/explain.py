@@ -65,20 +65,24 @@ class ExplainResult:
 
     Attributes
     ----------
-    maps : Path
-        The store.
+    section, maps : Path
+        What was explained, and the store.
     target : str
         The class that was explained.
     verdict : dict
         ``call``, ``probability`` by class, ``patches``.
     use_of_subject : str
         ``train``, ``validation``, ``test`` or ``new``: what the model did with this subject before.
+    notes : tuple of str
+        What a reader of the maps should know about how the section was read.
     """
 
+    section: Path
     maps: Path
     target: str
     verdict: dict[str, Any]
     use_of_subject: str
+    notes: tuple[str, ...]
 
 
 def run(
@@ -124,6 +128,12 @@ def run(
         on_store=on_store,
         on_block=on_block,
     )
+    info = store.info
     return ExplainResult(
-        store.path, store.info["target"], store.info["verdict"], store.info["use_of_subject"]
+        parameters.section,
+        store.path,
+        info["target"],
+        info["verdict"],
+        info["use_of_subject"],
+        tuple(info["section"]["notes"]),
     )

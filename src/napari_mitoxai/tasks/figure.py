@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.common.files import read_json, refuse_existing, sha256
+from napari_mitoxai.common.files import read_json, refuse_existing, refuse_input, sha256
 from napari_mitoxai.figures.spec import FigureSpec
 from napari_mitoxai.tasks.parameters import TaskParameters, validated
 
@@ -99,10 +99,15 @@ def draw_and_save(
 ) -> list[Path]:
     """Draw a figure once and write it in several formats; returns the files and, last, their sidecar."""
     cancel = cancel or CancelToken()
-    for file in (*files, files[0].with_suffix(".json")):
+    sidecar = files[0].with_suffix(".json")
+    # a figure made again under its own name keeps the sidecar that it is made from
+    same_sidecar = sidecar.resolve() == parameters.section.resolve()
+    for file in files if same_sidecar else [*files, sidecar]:
         refuse_existing(file, overwrite=parameters.overwrite)
     if parameters.section.suffix == ".json":
         parameters = _from_sidecar(parameters)
+    for file in files:
+        refuse_input(file, parameters.section, parameters.fibres)
     from napari_mitoxai.figures import save_figure, write_sidecar
 
     progress(Progress("Drawing", 0, 2, "reading the section and the maps"))
@@ -111,8 +116,9 @@ def draw_and_save(
     progress(Progress("Drawing", 1, 2, files[0].name))
     for file in files:
         save_figure(figure, file, overwrite=parameters.overwrite)
-    made_from["parameters"] = _portable(parameters, files[0].resolve().parent)
-    sidecar = write_sidecar(files, made_from, overwrite=parameters.overwrite)
+    if not same_sidecar:
+        made_from["parameters"] = _portable(parameters, files[0].resolve().parent)
+        write_sidecar(files, made_from, overwrite=parameters.overwrite)
     progress(Progress("Drawing", 2, 2, files[0].name))
     return [*files, sidecar]
 
@@ -132,6 +138,8 @@ def draw(parameters: FigureParameters) -> "tuple[Figure, dict[str, Any]]":
     if parameters.maps is None:
         raise MitoxaiError("A figure needs maps: give the store that `mitoxai explain` wrote with --maps.")
     section, store = read_section(parameters.section), open_maps(parameters.maps)
+    if "verdict" not in store.info:
+        raise MitoxaiError(f"{parameters.maps} is not finished: run the same `mitoxai explain` again, it goes on.")
     if list(section.shape[1:]) != store.info["section"]["shape"][1:]:
         raise MitoxaiError(
             f"{parameters.maps.name} was made of {store.info['section']['name']}, which has another size than {section.name}: "

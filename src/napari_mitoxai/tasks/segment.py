@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.common.files import refuse_existing
+from napari_mitoxai.common.files import refuse_existing, refuse_input
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 
@@ -71,6 +71,7 @@ def run(
             f"{parameters.out.name} does not end in .tif or .tiff: name the labels for example FIBRES.tiff."
         )
     refuse_existing(parameters.out, overwrite=parameters.overwrite)
+    refuse_input(parameters.out, parameters.section)
     section = read_section(parameters.section)
     if parameters.channels:
         planes = section.panel.match(parameters.channels, what=section.name)

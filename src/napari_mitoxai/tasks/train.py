@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.common.files import refuse_existing, write_json, written_beside
+from napari_mitoxai.common.files import refuse_existing, refuse_foreign, write_json, written_beside
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.models.registry import available
 from napari_mitoxai.tasks.parameters import TaskParameters
@@ -140,6 +140,7 @@ def run(
     """
     cancel = cancel or CancelToken()
     refuse_existing(parameters.out, overwrite=parameters.overwrite)
+    refuse_foreign(parameters.out, "checkpoint.json", "a run")
     if parameters.input_size > parameters.patch_size:
         raise MitoxaiError(
             f"The input size of {parameters.input_size} px is larger than the patch of {parameters.patch_size} px: make it smaller."
@@ -154,6 +155,7 @@ def run(
     started = now()
     device = pick_device(parameters.device)
     cohort = read_cohort(parameters.cohort)
+    _refuse_unfit_input(parameters)
     split = split_subjects(cohort, hold_out=parameters.hold_out, seed=parameters.seed)
     geometry = PatchGeometry(parameters.patch_size, parameters.input_size)
     patches = gather_patches(cohort, geometry, channels=parameters.channels, progress=progress, cancel=cancel)
@@ -224,6 +226,26 @@ def run(
         shutil.copyfile(cohort.path, folder / "cohort.csv")
         _write_history(folder / "history.csv", result.history)
     return TrainResult(parameters.out, metrics, result.cancelled)
+
+
+def _refuse_unfit_input(parameters: TrainParameters) -> None:
+    """Some networks shrink a small input to nothing: found out on shapes alone, before anything is read."""
+    import torch
+
+    from napari_mitoxai.models import create
+
+    side, batch = parameters.input_size, min(parameters.batch_size, 2)
+    with torch.device("meta"):
+        network = create(parameters.architecture, 3, 2)
+        inputs = torch.zeros(batch, 3, side, side)
+    try:
+        network(inputs)
+    except (RuntimeError, ValueError) as error:
+        more = "--batch-size" if batch == 1 else "--input-size"
+        raise MitoxaiError(
+            f"{parameters.architecture} cannot be trained on batches of {parameters.batch_size} inputs of {side} px: "
+            f"choose a larger {more}."
+        ) from error
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -62,7 +62,7 @@ def gather_patches(
     geometry : PatchGeometry
         Sides of patch and input.
     channels : sequence of str
-        Targets to use; by default all channels that every section has, in the order of the first section.
+        Targets to use; by default all channels of the first section, which every other section must have.
     overlap : float
         Share of a patch's side that its neighbour covers too.
     progress, cancel
