@@ -54,6 +54,8 @@ def _progress_bars() -> Iterator[Callable[[Progress], None]]:
 
     def show(progress: Progress) -> None:
         if progress.stage not in stages:
+            for earlier in stages.values():  # a stage is done when the next one starts
+                bars.update(earlier, total=1, completed=1)
             stages[progress.stage] = bars.add_task(
                 progress.stage, total=progress.total or None, detail=progress.detail
             )
