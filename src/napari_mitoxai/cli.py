@@ -53,6 +53,7 @@ def _progress_bars() -> Iterator[Callable[[Progress], None]]:
     stages: dict[str, TaskID] = {}
 
     def show(progress: Progress) -> None:
+        bars.start()  # not before there is something to show: a refused command prints its one line only
         if progress.stage not in stages:
             for earlier in stages.values():  # a stage is done when the next one starts
                 bars.update(earlier, total=1, completed=1)
@@ -66,8 +67,11 @@ def _progress_bars() -> Iterator[Callable[[Progress], None]]:
             detail=progress.detail,
         )
 
-    with bars:
+    try:
         yield show
+    finally:
+        if stages:
+            bars.stop()
 
 
 @contextmanager

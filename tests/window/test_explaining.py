@@ -18,7 +18,7 @@ def run_folder(cohort, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     run(
         TrainParameters(
-            cohort=cohort, out=out, epochs=2, patch_size=64, input_size=64, batch_size=8, hold_out=["P02"]
+            cohort=cohort, out=out, epochs=2, patch_size=128, input_size=64, batch_size=16, hold_out=["P02"]
         )
     )
     return out
@@ -77,7 +77,7 @@ def test_maps_appear_and_change_the_picture(viewer, explain, child, qtbot, tmp_p
 
 
 def strongest_pixels_are_coloured(picture, layer):
-    size = int(round(layer.scale[0]))
+    size = round(float(layer.scale[0]))
     full = np.kron(np.asarray(layer.data), np.ones((size, size)))[: picture.shape[0], : picture.shape[1]]
     picture = picture[: full.shape[0], : full.shape[1]]
     high = layer.contrast_limits[1]

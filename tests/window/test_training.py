@@ -4,13 +4,14 @@ import threading
 import time
 
 import pytest
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_mitoxai.napari.runner import State
 from napari_mitoxai.napari.state import state_of
 from napari_mitoxai.napari.train_panel import TrainPanel
 
-_SMALL = {"patch_size": 64, "input_size": 64, "epochs": 1, "batch_size": 8}
+_SMALL = {"patch_size": 128, "input_size": 32, "epochs": 1}
 
 
 @pytest.fixture
@@ -29,11 +30,14 @@ def ready(workspace, state, cohort, tmp_path, child):
 
 def test_train_one_epoch_through_the_button(ready, state, child, qtbot, tmp_path, notifications):
     ready.form.set_values({"hold_out": ["P02", "C02"]})
+    gaps = seconds_between_ticks(qtbot)
     child("train").click()
     assert state.runner.state is State.RUNNING
     assert child("cancel").isVisible()
     assert not child("train").isEnabled()
     qtbot.waitUntil(lambda: not state.runner.busy, timeout=120_000)
+    assert sorted(gaps)[int(0.95 * len(gaps))] < 0.3
+    assert max(gaps) < 2.5  # the window stays awake, even on a machine that is busy with other tests
     assert notifications == []
     assert (tmp_path / "run" / "checkpoint.json").exists()
     assert state.run.path == tmp_path / "run"
@@ -43,8 +47,24 @@ def test_train_one_epoch_through_the_button(ready, state, child, qtbot, tmp_path
     assert len(plot.points["train_loss"]) == 1
     assert child("train").isEnabled()
     # the next run does not offer to overwrite this one
-    assert child("out").text().endswith("run_2")
+    assert child("train_panel/out").text().endswith("run_2")
     load_the_run_again(ready, state, qtbot, tmp_path)
+
+
+def seconds_between_ticks(qtbot):
+    """How long the window's thread was away, each time; grows while the test runs."""
+    gaps, last = [], [time.monotonic()]
+
+    def tick():
+        now = time.monotonic()
+        gaps.append(now - last[0])
+        last[0] = now
+
+    timer = QTimer()
+    timer.timeout.connect(tick)
+    timer.start(20)
+    qtbot._timer = timer  # lives as long as the test
+    return gaps
 
 
 def load_the_run_again(ready, state, qtbot, tmp_path):
@@ -71,28 +91,6 @@ def test_cancel_takes_effect_within_a_second_or_two(ready, state, child, qtbot, 
     assert time.monotonic() - start < 4
     assert child("train").isEnabled()
     assert child("task_label").text() == "Ready"
-
-
-def test_the_window_stays_awake_while_training(ready, state, child, qtbot):
-    from qtpy.QtCore import QTimer
-
-    ready.form.set_values({"epochs": 2})
-    gaps, last = [], [time.monotonic()]
-
-    def tick():
-        now = time.monotonic()
-        gaps.append(now - last[0])
-        last[0] = now
-
-    timer = QTimer()
-    timer.timeout.connect(tick)
-    child("train").click()
-    timer.start(20)
-    qtbot.waitUntil(lambda: not state.runner.busy, timeout=120_000)
-    timer.stop()
-    gaps.sort()
-    assert gaps[int(0.95 * len(gaps))] < 0.3
-    assert gaps[-1] < 2.5  # the machine of a test may be busy with others
 
 
 def test_an_existing_run_is_not_overwritten(ready, state, child, qtbot, tmp_path, notifications):

@@ -1,6 +1,7 @@
 """TIFF and OME-TIFF stacks."""
 
 import logging
+import struct
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +113,7 @@ def open_planes(path: Path) -> tuple[da.Array, str, _Metadata]:
         )
     metadata = _ome_metadata(path, file.ome_metadata) if file.is_ome else _Metadata()
     try:
-        _refuse_truncated(path, series)
+        _refuse_truncated(path, file, series)
         data = da.from_zarr(zarr.open_array(series.aszarr(squeeze=True), mode="r"))
     except MitoxaiError:
         raise
@@ -125,9 +126,13 @@ def open_planes(path: Path) -> tuple[da.Array, str, _Metadata]:
     return data, axes, metadata
 
 
-def _refuse_truncated(path: Path, series: tifffile.TiffPageSeries) -> None:
-    """A file cut short still opens: compare where its tiles should be with where it ends."""
+def _refuse_truncated(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """A file cut short still opens: compare where its planes and tiles should be with where it ends."""
     size = path.stat().st_size
+    if _next_plane(file) != 0:
+        raise MitoxaiError(
+            f"{path.name} is cut short (its list of planes breaks off): copy it again from its source."
+        )
     planes = 0
     for page in series.pages:
         if page is None:
@@ -143,6 +148,16 @@ def _refuse_truncated(path: Path, series: tifffile.TiffPageSeries) -> None:
         raise MitoxaiError(
             f"{path.name} declares {declared} planes and holds {planes}: export it again from its source."
         )
+
+
+def _next_plane(file: tifffile.TiffFile) -> int:
+    """What the last readable plane says of where the next one is: 0 if the list of planes ends there as it should."""
+    layout, handle, last = file.tiff, file.filehandle, file.pages[-1]
+    handle.seek(last.offset)
+    (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+    handle.seek(last.offset + layout.tagnosize + tags * layout.tagsize)
+    (offset,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
+    return int(offset)
 
 
 def _ome_metadata(path: Path, text: str | None) -> _Metadata:

@@ -1,5 +1,6 @@
 """The Explain tab: maps of the section in use by the model in use, appearing while they are computed."""
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QComboBox
@@ -109,8 +110,9 @@ class ExplainPanel(TaskPanel):
             self._state.runner.ticked.connect(live.refresh)
 
     def _on_explained(self, result: ExplainResult) -> None:
-        section = self._state.section
-        name = result.maps.name if section is None else section.name
+        live = self._live
+        if live is None:
+            return
         probability = float(result.verdict["probability"][result.verdict["call"]])
         use = {
             "new": "Its subject is new to the model.",
@@ -120,12 +122,13 @@ class ExplainPanel(TaskPanel):
             f"Its subject was used to {result.use_of_subject} the model: this is no test of it.",
         )
         self._verdict.setText(
-            f"<b>{name} is called {result.verdict['call']}</b>, {probability:.0%} sure over {result.verdict['patches']} patches. {use}"
-            f"<br>The maps explain {result.target} and are in {result.maps}"
+            f"<b>{escape(live.section.name)} is called {escape(result.verdict['call'])}</b>, {100 * probability:.0f} % sure "
+            f"over {result.verdict['patches']} patches. {use}"
+            f"<br>The maps explain {escape(result.target)} and are in {escape(result.maps.name)}."
         )
+        self._verdict.setToolTip(str(result.maps))
         self.reveal(self._verdict)
-        if self._live is not None:
-            self._live.finish(result.maps, result.verdict)
+        live.finish(result.maps, result.verdict)
         self._on_section()
 
     def _on_end(self, outcome: Outcome) -> None:

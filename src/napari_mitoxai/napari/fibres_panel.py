@@ -1,5 +1,6 @@
 """The Fibres tab: the muscle fibres of the section in use as labels beside its channels."""
 
+from html import escape
 from typing import Any
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
@@ -76,8 +77,9 @@ class FibresPanel(TaskPanel):
             )
             layer.contour = 1  # not an argument of add_labels
             self._result.setText(
-                f"<b>{result.fibres:,} fibres</b> in {section.name}, kept in {result.labels}"
+                f"<b>{result.fibres:,} fibres</b> in {escape(section.name)}, kept in {escape(result.labels.name)}"
             )
+            self._result.setToolTip(str(result.labels))
             if self._state.section is not None:
                 self._suggest_place(self._state.section)
 

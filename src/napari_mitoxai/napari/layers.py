@@ -20,6 +20,7 @@ METADATA_KEY = "mitoxai"
 UNITS = ("um", "um")
 # Forty layers take napari more than ten seconds to add; beyond this many channels the rest waits for a tick.
 MANY_CHANNELS = 12
+_EMPTY_LIMIT = 1e-6
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
@@ -165,7 +166,6 @@ def map_layer(
     provenance : dict, optional
         How the map was made; plain values.
     """
-    limit = limit if np.isfinite(limit) and limit > 0 else 1e-6
     keywords = {
         "name": facts.name,
         "scale": (scale_um, scale_um),
@@ -181,10 +181,13 @@ def map_layer(
 
 
 def robust_limit(values: ArrayLike) -> float:
-    """The end of a map's colour scale: the 99.5th percentile of its magnitude where it is not zero."""
+    """The end of a map's colour scale: the 99.5th percentile of its magnitude where it is not zero.
+
+    Never zero: a map may be empty, as Grad-CAM is where nothing speaks for the class.
+    """
     magnitude = np.abs(np.asarray(values))
     magnitude = magnitude[magnitude > 0]
-    return float(np.percentile(magnitude, 99.5)) if magnitude.size else 0.0
+    return float(np.percentile(magnitude, 99.5)) if magnitude.size else _EMPTY_LIMIT
 
 
 def store_layers(store: "MapStore") -> list[LayerTuple]:

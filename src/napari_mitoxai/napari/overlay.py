@@ -26,7 +26,7 @@ class LiveMaps:
     """
 
     def __init__(self, state: WindowState, section: Section) -> None:
-        self._state, self._section = state, section
+        self._state, self.section = state, section
         self._lock = threading.Lock()
         self._store: MapStore | None = None
         self._arrays: dict[str, NDArray[np.float32]] = {}
@@ -85,8 +85,8 @@ class LiveMaps:
         for index, method in enumerate(store.methods):
             facts = LayerFacts(
                 "map",
-                self._section.name,
-                str(self._section.path),
+                self.section.name,
+                str(self.section.path),
                 method,
                 store.info["target"],
                 str(store.path),

@@ -186,6 +186,13 @@ class TaskRunner(QObject):
         self._set_state(State.IDLE)
         if task is None:
             return
+        try:
+            self._tell(task, outcome)
+        finally:
+            if task.on_end is not None:
+                task.on_end(outcome)
+
+    def _tell(self, task: _Task, outcome: Outcome) -> None:
         if outcome.error:
             self.failed.emit(outcome.error, outcome.details)
             show_error(outcome.error)
@@ -194,8 +201,6 @@ class TaskRunner(QObject):
                 show_info(f"{task.title} was cancelled; what is finished is kept.")
         elif task.on_done is not None:
             task.on_done(outcome.value)
-        if task.on_end is not None:
-            task.on_end(outcome)
 
 
 def _work(task: _Task, mailbox: _Mailbox) -> None:

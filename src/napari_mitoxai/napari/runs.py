@@ -120,33 +120,39 @@ def summary_html(run: RunSummary) -> str:
         for use, label in uses.items()
         if run.split.get(use)
     ]
-    lines += [escape(line) for line in verdict_lines(run.metrics)]
+    lines += [escape(line) for line in verdict_lines(run.metrics, run.classes)]
     return "<br>".join(lines)
 
 
-def verdict_lines(metrics: dict[str, Any]) -> list[str]:
+def verdict_lines(metrics: dict[str, Any], classes: list[str]) -> list[str]:
     """What a run's metrics say, in sentences.
 
     Parameters
     ----------
     metrics : dict
         As ``metrics.json`` holds them.
+    classes : list of str
+        Of the model, in order.
     """
     lines = []
     for call in metrics.get("subject_calls", ()):
         right = call["call"] == call["group"]
         lines.append(
-            f"{'✓' if right else '✗'} {call['subject']} ({call['group']}) is called {call['call']}, {_sure(call):.0%} sure, "
+            f"{'✓' if right else '✗'} {call['subject']} ({call['group']}) is called {call['call']}{_sure(call, classes)}, "
             f"{call['patches']} patch{'es' if call['patches'] != 1 else ''}"
         )
     accuracy, interval = metrics.get("subject_accuracy"), metrics.get("confidence_interval")
     if accuracy is not None:
-        between = f" (95 % interval {interval[0]:.0%} to {interval[1]:.0%})" if interval else ""
-        lines.append(f"Held-out subjects called right: {accuracy:.0%}{between}.")
+        between = f" (95 % interval {100 * interval[0]:.0f} to {100 * interval[1]:.0f} %)" if interval else ""
+        lines.append(f"Held-out subjects called right: {100 * accuracy:.0f} %{between}.")
     return [*lines, *metrics.get("notes", ())]
 
 
-def _sure(call: dict[str, Any]) -> float:
-    """The probability of the class that was called; ``probability`` is that of the last class."""
+def _sure(call: dict[str, Any], classes: list[str]) -> str:
+    """How sure the call is; ``probability`` is that of the last class, so with more than two it may not be known."""
     probability = float(call["probability"])
-    return max(probability, 1 - probability)
+    if call["call"] != classes[-1]:
+        if len(classes) > 2:
+            return ""
+        probability = 1 - probability
+    return f", {100 * probability:.0f} % sure"

@@ -1,6 +1,7 @@
 """The Section tab: what is open, and its channels to show on demand."""
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 from napari.utils.notifications import show_error
@@ -118,6 +119,7 @@ class SectionPanel(QWidget):
             )
         else:
             self._about.setText(_about(section))
+            self._about.setToolTip(str(section.path))
             self._notes.setText(" ".join(section.notes))
             for index, channel in enumerate(section.panel):
                 item = QListWidgetItem(_swatch(role_colour(channel)), channel.label)
@@ -217,8 +219,10 @@ def _swatch(colour: str) -> QIcon:
 def _about(section: Section) -> str:
     _, height, width = section.shape
     size = section.pixel_size_um
-    whose = f"<br>Subject {section.subject}, {section.group}" if section.subject and section.group else ""
+    whose = (
+        f"<br>Subject {escape(section.subject)}, {section.group}" if section.subject and section.group else ""
+    )
     return (
-        f"<b>{section.name}</b>{whose}<br>{len(section.panel)} channels · {width * size:,.0f} × {height * size:,.0f} µm · "
-        f"{size:g} µm a pixel<br>{section.path}"
+        f"<b>{escape(section.name)}</b>{whose}<br>{len(section.panel)} channels · {width * size:,.0f} × {height * size:,.0f} µm · "
+        f"{size:g} µm a pixel"
     )

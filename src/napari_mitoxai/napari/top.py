@@ -1,6 +1,7 @@
 """What stands above the tabs: the section and the model in use, and the running task with progress and Cancel."""
 
 import time
+from html import escape
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -68,7 +69,9 @@ class InUse(QFrame):
         if run is None:
             self._model.setText("none: train one, or load a run under Train")
         else:
-            self._model.setText(f"<b>{run.name}</b> · {' / '.join(run.classes)} · on {run.device}")
+            self._model.setText(
+                f"<b>{escape(run.name)}</b> · {escape(' / '.join(run.classes))} · on {run.device}"
+            )
             self._model.setToolTip(str(run.path))
         self._fit.setVisible(section is not None and run is not None)
         if section is not None and run is not None:
@@ -88,7 +91,7 @@ def describe(section: Section) -> str:
     channels, height, width = section.shape
     side = section.pixel_size_um / 1000
     group = f" · {section.group}" if section.group else ""
-    return f"<b>{section.name}</b>{group} · {channels} channels · {width * side:.2f} × {height * side:.2f} mm"
+    return f"<b>{escape(section.name)}</b>{group} · {channels} channels · {width * side:.2f} × {height * side:.2f} mm"
 
 
 class TaskBar(QFrame):

@@ -1,5 +1,7 @@
 """Walk the whole path on simulated tissue, and prove it: the truth is known there."""
 
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -185,6 +187,15 @@ def _score(maps: Path, truth_file: Path) -> tuple[float, float]:
     return relevance_mass(fine, truth), area_share(truth)
 
 
+def _typed(program: str) -> str:
+    """How a person types a program of this environment: by its name, or by its path where it is not on the PATH."""
+    beside = Path(sys.argv[0]).with_name(program)
+    found = shutil.which(program)
+    if beside.is_file() and (found is None or not beside.samefile(found)):
+        return str(beside)
+    return program
+
+
 def _lines(
     files: dict[str, Path],
     calls: list[dict[str, Any]],
@@ -199,6 +210,7 @@ def _lines(
         f"{'right' if call['call'] == call['group'] else 'WRONG'}"
         for call in calls
     ]
+    mitoxai = _typed("mitoxai")
     ratio = f"{mass / area:.1f} times" if area else "no truth planted, so nothing to compare with"
     return [
         "",
@@ -213,8 +225,8 @@ def _lines(
         "",
         "Next",
         f"  look at the figure           {files['figure']}",
-        f"  make it again, as a PDF      mitoxai figure {files['sidecar']} --out again.pdf",
-        f"  explain with another method  mitoxai explain {files['run']} {section} --method input_x_gradient --out more.ome.zarr",
-        "  see every method             mitoxai methods",
-        "  open the section in napari   napari " + str(section),
+        f"  make it again, as a PDF      {mitoxai} figure {files['sidecar']} --out again.pdf",
+        f"  explain with another method  {mitoxai} explain {files['run']} {section} --method input_x_gradient --out more.ome.zarr",
+        f"  see every method             {mitoxai} methods",
+        f"  open the section in napari   {_typed('napari')} {section}",
     ]

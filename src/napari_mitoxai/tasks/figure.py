@@ -139,7 +139,9 @@ def draw(parameters: FigureParameters) -> "tuple[Figure, dict[str, Any]]":
         raise MitoxaiError("A figure needs maps: give the store that `mitoxai explain` wrote with --maps.")
     section, store = read_section(parameters.section), open_maps(parameters.maps)
     if "verdict" not in store.info:
-        raise MitoxaiError(f"{parameters.maps} is not finished: run the same `mitoxai explain` again, it goes on.")
+        raise MitoxaiError(
+            f"{parameters.maps} is not finished: run the same `mitoxai explain` again, it goes on."
+        )
     if list(section.shape[1:]) != store.info["section"]["shape"][1:]:
         raise MitoxaiError(
             f"{parameters.maps.name} was made of {store.info['section']['name']}, which has another size than {section.name}: "
@@ -231,7 +233,9 @@ def _from_sidecar(parameters: FigureParameters) -> FigureParameters:
     """The parameters that a sidecar holds, after a look whether its inputs are still the same."""
     sidecar = parameters.section
     content = read_json(sidecar)
-    if not isinstance(content, dict) or not {"parameters", "inputs"} <= content.keys():
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), dict) for key in ("parameters", "inputs")
+    ):
         raise MitoxaiError(f"{sidecar.name} is no sidecar of a figure: give the .json that lies beside one.")
     values = dict(content["parameters"])
     for name in ("section", "maps", "fibres"):

@@ -1,0 +1,286 @@
+"""The section engine: whole maps from patches, the same however they were computed."""
+
+import dataclasses
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+
+from napari_mitoxai.cohort import PatchGeometry, Scaling
+from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
+from napari_mitoxai.explain import attribute, explain_section, open_maps
+from napari_mitoxai.explain.store import BLOCK
+from napari_mitoxai.imc import Panel, Section, parse_channel
+from napari_mitoxai.models import Checkpoint, create
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TARGETS = ("SDHA", "NDUFB8", "Dystrophin")
+METHODS = ["grad_cam", "input_x_gradient"]
+
+
+def panel_of(targets):
+    return Panel(tuple(parse_channel(target) for target in targets))
+
+
+def checkpoint_of(patch=64, target=32, targets=TARGETS):
+    torch.manual_seed(0)
+    network = create("resnet18", len(targets), 2)
+    network.fc.bias.data[:] = torch.tensor([0.1, -0.1])
+    count = len(targets)
+    return Checkpoint(
+        "resnet18", ["control", "patient"], panel_of(targets), Scaling((1.0,) * count, (1.5,) * count),
+        PatchGeometry(patch, target), {"train": ["A"], "validation": [], "test": ["B"]}, {}, {},
+        network.eval().state_dict(), weights_sha256="w" * 64,
+    )  # fmt: skip
+
+
+def section_of(counts, targets=TARGETS, name="S"):
+    return Section(name, da.from_array(counts, chunks=(1, 64, 64)), panel_of(targets), 0.5, Path(name))
+
+
+def tissue(height=160, width=224, channels=3, seed=0):
+    return np.random.default_rng(seed).poisson(5, (channels, height, width)).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    return checkpoint_of()
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint, tmp_path_factory):
+    """An uninterrupted run on a section."""
+    out = tmp_path_factory.mktemp("maps") / "m.ome.zarr"
+    return explain_section(section_of(tissue()), checkpoint, METHODS, out, batch_size=4)
+
+
+def same(store, other, exactly=False):
+    for name in store.methods:
+        one, two = store.read(name), other.read(name)
+        if exactly:
+            np.testing.assert_array_equal(one, two)
+        else:
+            np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4 * np.abs(one).max())
+
+
+def test_the_store_says_what_it_is(reference):
+    assert reference.path.name == "m.ome.zarr"
+    assert reference.methods == METHODS
+    assert reference.grid.reduction == 2
+    assert reference.read("grad_cam").shape == (1, 80, 112)
+    assert reference.read("input_x_gradient").shape == (3, 80, 112)
+    assert reference.channels("input_x_gradient") == list(TARGETS)
+    info = reference.info
+    assert info["target"] == "patient"
+    assert info["use_of_subject"] == "new"
+    assert info["checkpoint"]["weights_sha256"] == "w" * 64
+    assert info["verdict"]["patches"] == len(reference.patch_probabilities()) > 10
+    assert sum(info["verdict"]["probability"].values()) == pytest.approx(1, abs=1e-3)
+    assert [path.name for path in reference.path.parent.iterdir()] == ["m.ome.zarr"]
+
+
+def test_one_patch_is_what_the_method_says_of_it(checkpoint, tmp_path):
+    counts = tissue(64, 64)
+    store = explain_section(section_of(counts), checkpoint, METHODS, tmp_path / "m.ome.zarr")
+    reduced = counts.reshape(3, 32, 2, 32, 2).mean((2, 4), dtype=np.float32)
+    inputs = torch.from_numpy(checkpoint.scaling(reduced))[None]
+    for name in METHODS:
+        expected = attribute(checkpoint.model(), inputs, name, target=1)[0].numpy()
+        np.testing.assert_allclose(store.read(name), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    with torch.no_grad():
+        probabilities = checkpoint.model()(inputs).softmax(1)[0]
+    assert store.patch_probabilities()[0, 0] == pytest.approx(probabilities.tolist(), abs=1e-4)
+
+
+def test_the_class_asked_for_is_explained(checkpoint, reference, tmp_path):
+    store = explain_section(
+        section_of(tissue()), checkpoint, METHODS, tmp_path / "m.ome.zarr", target="control"
+    )
+    assert store.info["target"] == "control"
+    assert not np.allclose(store.read("input_x_gradient"), reference.read("input_x_gradient"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_the_batch_size_changes_nothing(checkpoint, reference, tmp_path, batch_size):
+    store = explain_section(
+        section_of(tissue()), checkpoint, METHODS, tmp_path / "m.ome.zarr", batch_size=batch_size
+    )
+    same(reference, store)
+    assert store.info["verdict"]["call"] == reference.info["verdict"]["call"]
+
+
+def test_channels_in_another_order_give_the_same_map(checkpoint, reference, tmp_path):
+    order = [2, 0, 1]
+    section = section_of(tissue()[order], [TARGETS[index] for index in order])
+    store = explain_section(section, checkpoint, METHODS, tmp_path / "m.ome.zarr", batch_size=4)
+    same(reference, store, exactly=True)
+    assert store.channels("input_x_gradient") == list(TARGETS)
+
+
+def test_channels_the_model_does_not_know_change_nothing(checkpoint, reference, tmp_path):
+    counts = np.concatenate([np.full((1, 160, 224), 90, np.uint16), tissue()])
+    section = section_of(counts, ["CD163", *TARGETS])
+    same(
+        reference, explain_section(section, checkpoint, METHODS, tmp_path / "m.ome.zarr", batch_size=4), True
+    )
+
+
+def test_a_whole_factor_is_not_needed(tmp_path):
+    checkpoint = checkpoint_of(patch=64, target=40)
+    store = explain_section(section_of(tissue(96, 96)), checkpoint, METHODS, tmp_path / "m.ome.zarr")
+    assert store.grid.reduction == 1
+    assert store.read("grad_cam").shape == (1, 96, 96)
+
+
+def test_background_stays_zero_and_unstored_and_tissue_does_not(tmp_path):
+    checkpoint = checkpoint_of(patch=64, target=64)
+    counts = np.zeros((3, 128, 3 * BLOCK), np.uint16)
+    counts[:, :, :200] = tissue(128, 200)
+    store = explain_section(section_of(counts), checkpoint, ["input_x_gradient"], tmp_path / "m.ome.zarr")
+    values = store.read("input_x_gradient")
+    assert np.abs(values[:, :, :190]).max() > 0
+    assert not values[:, :, 300:].any()
+    files = (store.path / "input_x_gradient" / "0").rglob("*")
+    chunks = [path for path in files if path.is_file() and path.name != "zarr.json"]
+    assert 3 <= len(chunks) <= 6  # of 9
+
+
+# --- stopping and going on ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A section of several blocks, and the classifier that reads it at full size."""
+    return section_of(tissue(96, 2 * BLOCK + 64, seed=2)), checkpoint_of(patch=64, target=64)
+
+
+def test_a_cancelled_run_goes_on_and_ends_as_if_it_had_not_stopped(large, tmp_path):
+    section, checkpoint = large
+    computed = {"whole": 0, "resumed": 0}
+
+    def explain(out, name, cancel=None, on_block=None):
+        def count(report):
+            if report.stage == "Explaining":
+                computed[name] += 1
+
+        return explain_section(
+            section, checkpoint, METHODS, out, batch_size=2, cancel=cancel, progress=count, on_block=on_block
+        )
+
+    whole = explain(tmp_path / "whole.ome.zarr", "whole")
+    token, blocks = CancelToken(), []
+
+    def after_a_block(slices):
+        blocks.append(slices)
+        token.cancel()
+
+    out = tmp_path / "part.ome.zarr"
+    with pytest.raises(Cancelled):
+        explain(out, "resumed", token, after_a_block)
+    assert blocks
+    assert not out.exists()
+    assert any(path.name.startswith(".part.partial") for path in tmp_path.iterdir())
+    first_part, computed["resumed"] = computed["resumed"], 0
+    resumed = explain(out, "resumed", on_block=blocks.append)
+    assert 0 < computed["resumed"] < computed["whole"]
+    assert first_part < computed["whole"]
+    assert len(blocks) == len({str(block) for block in blocks})  # none computed again
+    same(whole, resumed, exactly=True)
+    assert resumed.info["verdict"] == whole.info["verdict"]
+    assert resumed.patch_probabilities() == whole.patch_probabilities()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.ome.zarr", "whole.ome.zarr"]
+
+
+@pytest.mark.parametrize("change", ["methods", "target", "overlap", "weights"])
+def test_a_part_of_another_request_is_not_used(large, tmp_path, change):
+    section, checkpoint = large
+    token, out = CancelToken(), tmp_path / "m.ome.zarr"
+    with pytest.raises(Cancelled):
+        explain_section(
+            section, checkpoint, ["grad_cam"], out, batch_size=2, cancel=token,
+            on_block=lambda block: token.cancel(),
+        )  # fmt: skip
+    asked = {"methods": ["grad_cam"]}
+    if change == "weights":
+        checkpoint = dataclasses.replace(checkpoint, weights_sha256="v" * 64)
+    else:
+        asked[change] = {"methods": ["gradient"], "target": "control", "overlap": 0.25}[change]
+    methods, blocks = asked.pop("methods"), []
+    store = explain_section(section, checkpoint, methods, out, batch_size=2, on_block=blocks.append, **asked)
+    assert len(blocks) == 3  # all of them
+    assert store.methods == methods
+
+
+def test_cancelling_at_once_leaves_nothing_under_the_final_name(checkpoint, tmp_path):
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        explain_section(section_of(tissue()), checkpoint, METHODS, tmp_path / "m.ome.zarr", cancel=token)
+    assert not (tmp_path / "m.ome.zarr").exists()
+
+
+def test_a_viewer_sees_the_store_and_every_block(large, tmp_path):
+    section, checkpoint = large
+    stores, seen = [], np.zeros((96, 2 * BLOCK + 64), bool)
+
+    def on_block(slices):
+        assert stores[0].levels("grad_cam")[0][0][slices].compute().any()
+        seen[slices] = True
+
+    explain_section(
+        section, checkpoint, ["grad_cam"], tmp_path / "m.ome.zarr", on_store=stores.append, on_block=on_block
+    )
+    assert len(stores) == 1
+    assert seen.all()
+
+
+# --- sentences ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "targets", "options", "sentence"),
+    [
+        (tissue(channels=2), ("SDHA", "Dystrophin"), {}, "has no channel NDUFB8"),
+        (tissue(60, 200), TARGETS, {}, "S is 200 x 60 px, smaller than a patch of 64 px"),
+        (np.zeros((3, 100, 100), np.uint16), TARGETS, {}, "S has no tissue"),
+        (tissue(), TARGETS, {"methods": ["crystal_ball"]}, "no explanation method 'crystal_ball'"),
+        (tissue(), TARGETS, {"methods": []}, "No method was chosen"),
+        (tissue(), TARGETS, {"target": "alien"}, "no class 'alien': choose control or patient"),
+    ],
+)
+def test_what_cannot_be_explained(checkpoint, tmp_path, counts, targets, options, sentence):
+    options = {"methods": ["grad_cam"], **options}
+    with pytest.raises(MitoxaiError, match=sentence):
+        explain_section(section_of(counts, targets), checkpoint, out=tmp_path / "m.ome.zarr", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_store_is_kept_unless_it_may_be_replaced(checkpoint, tmp_path):
+    out, section = tmp_path / "m.ome.zarr", section_of(tissue(64, 64))
+    explain_section(section, checkpoint, ["grad_cam"], out)
+    with pytest.raises(MitoxaiError, match="exists already"):
+        explain_section(section, checkpoint, ["gradient"], out)
+    assert open_maps(out).methods == ["grad_cam"]
+    explain_section(section, checkpoint, ["gradient"], out, overwrite=True)
+    assert open_maps(out).methods == ["gradient"]
+    assert [path.name for path in tmp_path.iterdir()] == ["m.ome.zarr"]
+
+
+def test_overwriting_spares_a_folder_that_holds_other_things(checkpoint, tmp_path):
+    out = tmp_path / "image.ome.zarr"
+    out.mkdir()
+    (out / "zarr.json").write_text("{}")
+    with pytest.raises(MitoxaiError, match="is not a store of maps and is not replaced"):
+        explain_section(section_of(tissue(64, 64)), checkpoint, ["grad_cam"], out, overwrite=True)
+    assert (out / "zarr.json").read_text() == "{}"
+
+
+def test_a_section_with_values_that_are_no_numbers(checkpoint, tmp_path):
+    counts = tissue().astype(np.float32)
+    counts[1, 70, 70] = np.nan
+    with pytest.raises(MitoxaiError, match="values that are not numbers"):
+        explain_section(section_of(counts), checkpoint, ["grad_cam"], tmp_path / "m.ome.zarr")
+    assert not (tmp_path / "m.ome.zarr").exists()
