@@ -90,6 +90,38 @@ def strongest_pixels_are_coloured(picture, layer):
     return fine and (for_ | against).sum() > 20
 
 
+def test_an_overlay_fills_block_by_block(viewer, section_path, tmp_path, qtbot):
+    from napari_mitoxai.explain.store import BLOCK, MapGrid, create_store
+    from napari_mitoxai.napari.opening import open_section
+    from napari_mitoxai.napari.overlay import LiveMaps
+
+    described = {"lrp_epsilon": {"channels": ["SDHA", "COX4"], "signed": True, "parameters": {}}}
+    store = create_store(
+        tmp_path / "live.ome.zarr", MapGrid((2 * BLOCK, BLOCK), 1, 1.0), described, {"target": "patient"}
+    )
+    live = LiveMaps(state_of(viewer), open_section(section_path))
+    live.refresh()
+    assert len(viewer.layers) == 0  # nothing stands yet
+    live.on_store(store)
+    live.refresh()
+    [layer] = viewer.layers
+    for block in (0, 1):
+        store.write_block("lrp_epsilon", (block, 0), np.full((2, BLOCK, BLOCK), 1.0 + block, np.float32))
+        live.on_block((slice(block * BLOCK, (block + 1) * BLOCK), slice(0, BLOCK)))
+        live.refresh(now=True)
+        qtbot.wait(50)
+        picture = viewer.export_figure(flash=False)[..., :3].astype(int)
+        assert picture[block * BLOCK + 9, 9].max() > 150  # the sum over channels at the end of the scale
+        assert (picture[BLOCK + 9, 9].max() > 50) == (block == 1)
+    assert layer.contrast_limits == [-4.0, 4.0]
+
+
+def test_an_empty_map_is_shown_without_complaint(viewer, section_path, tmp_path):
+    from napari_mitoxai.napari.layers import robust_limit
+
+    assert robust_limit(np.zeros((4, 4))) > 0
+
+
 def test_a_map_lies_exactly_over_its_section(viewer, explain):
     explain(["grad_cam"])
     section, cam = viewer.layers["P01 / Dystrophin"], viewer.layers["P01 / grad_cam / patient"]

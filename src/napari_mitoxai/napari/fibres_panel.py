@@ -5,9 +5,9 @@ from typing import Any
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.imc import Role, Section, read_labels
-from napari_mitoxai.napari.fields import CheckListField
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.layers import LayerFacts, fibre_layer
+from napari_mitoxai.napari.more_fields import CheckListField
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState

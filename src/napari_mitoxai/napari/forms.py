@@ -14,18 +14,16 @@ from superqt import QCollapsible
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.napari.fields import (
     BoolField,
-    CheckListField,
     ChoiceField,
     Choices,
     Field,
     FloatField,
     IntegerField,
-    OptionalField,
-    PathField,
     TextField,
     WordsField,
     wrapping,
 )
+from napari_mitoxai.napari.more_fields import CheckListField, OptionalField, PathField
 from napari_mitoxai.tasks import TaskParameters, validated
 
 Model = TypeVar("Model", bound=TaskParameters)

@@ -7,9 +7,9 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_mitoxai.cohort import read_cohort
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
-from napari_mitoxai.napari.fields import CheckListField
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.libraries import load_libraries
+from napari_mitoxai.napari.more_fields import CheckListField
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.runner import Outcome
