@@ -4,7 +4,7 @@ import tifffile
 from numpy.testing import assert_array_equal
 
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
-from napari_mitoxai.fibres import match, segment
+from napari_mitoxai.fibres import keep_in_tissue, match, segment
 from napari_mitoxai.imc import read_section
 from napari_mitoxai.simulate import section
 
@@ -126,3 +126,16 @@ def test_most_published_fibres_of_a_real_section_are_found(real_data):
     own = labels[table["yCoord"].astype(int), table["xCoord"].astype(int)]
     ratio = np.bincount(labels.ravel())[own] / table["Area"].to_numpy()
     assert ((own > 0) & (ratio > 0.7) & (ratio < 1.5)).mean() > 0.9
+
+
+def test_labels_on_the_empty_slide_are_dropped_and_the_others_numbered_again():
+    labels = np.zeros((6, 10), int)
+    labels[:, :2], labels[:, 2:5], labels[:3, 6:] = 5, 2, 9
+    tissue = np.array([[True, True, False], [True, True, False]])  # blocks of four pixels: columns 0 to 7
+    kept = keep_in_tissue(labels, tissue, 4)
+    assert_array_equal(kept[:, :2], 2)
+    assert_array_equal(kept[:, 2:5], 1)
+    assert_array_equal(kept[:3, 6:], 3)  # just half of it is on tissue
+    tissue[0, 1] = False
+    assert keep_in_tissue(labels, tissue, 4).max() == 2
+    assert keep_in_tissue(labels, ~tissue & False, 4).max() == 0

@@ -8,7 +8,6 @@ from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.tasks.demo import DemoParameters, run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_demonstration_proves_itself(tmp_path, seed):
     result = run(DemoParameters(out=tmp_path / "demo", seed=seed))

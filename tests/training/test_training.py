@@ -282,7 +282,10 @@ def test_cancelling_after_an_epoch_keeps_it_and_says_so(simulated_cohort, tmp_pa
     assert time.perf_counter() - asked[0] < 4  # the held-out subjects are still called, and the run written
     assert result.cancelled
     assert 1 <= result.metrics["epochs"] < 500
-    assert "cancelled after" in result.metrics["notes"][-1]
+    cancelled, uncalled = result.metrics["notes"][-2:]
+    assert "cancelled after" in cancelled
+    assert "not called" in uncalled
+    assert result.metrics["subject_calls"] == []
     assert load_checkpoint(tmp_path / "run").metrics == result.metrics
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

@@ -1,11 +1,18 @@
 """What is trained on: subjects and their groups, splits by subject, patches of tissue, scaling."""
 
 from napari_mitoxai.cohort.cohort import Cohort, Member, read_cohort
-from napari_mitoxai.cohort.patches import PatchGeometry, patch_corners, read_patches, tissue_mask
+from napari_mitoxai.cohort.patches import (
+    TISSUE_BLOCK,
+    PatchGeometry,
+    patch_corners,
+    read_patches,
+    tissue_mask,
+)
 from napari_mitoxai.cohort.scaling import Scaling, fit_scaling
 from napari_mitoxai.cohort.split import Split, split_subjects
 
 __all__ = [
+    "TISSUE_BLOCK",
     "Cohort",
     "Member",
     "PatchGeometry",

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_mitoxai import __version__
 from napari_mitoxai.cohort import patch_corners, read_patches, tissue_mask
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, remove, replace
@@ -208,6 +209,7 @@ def _open_partial(
     """The hidden store beside `out`: the one of an earlier, unfinished call if it asked for just the same, or a new one."""
     modified = section.path.stat().st_mtime_ns if section.path.exists() else 0
     asked = {
+        "version": __version__,
         "methods": methods,
         "modified": modified,
         **{key: value for key, value in info.items() if key != "provenance"},

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from napari_mitoxai.common import MitoxaiError
 
-BLOCK = 256  # map pixels; the side of a stored chunk, written once when all its patches are blended
+BLOCK = 128  # map pixels; the side of a stored chunk, written once when all its patches are blended
+_COARSEST = 512  # map pixels; a level that fits in this is the last of the pyramid
 _ATTRIBUTE = "mitoxai"
 _FINISHED = "finished.jsonl"
 _PATCHES = "patches.jsonl"
@@ -143,7 +144,7 @@ class MapStore:
     def _add_levels(self, method: str) -> None:
         datasets = [_dataset(0, self.grid)]
         level, data = 0, da.from_zarr(self._root[f"{method}/0"])
-        while max(data.shape[1:]) > 2 * BLOCK:
+        while max(data.shape[1:]) > _COARSEST:
             data = da.coarsen(np.mean, data, {1: 2, 2: 2}, trim_excess=True).astype(np.float32)
             level += 1
             group: Any = self._root[method]

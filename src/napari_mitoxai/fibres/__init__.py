@@ -2,6 +2,6 @@
 
 from napari_mitoxai.fibres.evaluation import Match, match
 from napari_mitoxai.fibres.outline import outlines
-from napari_mitoxai.fibres.segmentation import segment
+from napari_mitoxai.fibres.segmentation import keep_in_tissue, segment
 
-__all__ = ["Match", "match", "outlines", "segment"]
+__all__ = ["Match", "keep_in_tissue", "match", "outlines", "segment"]

@@ -151,3 +151,34 @@ def _plausible(pieces: NDArray[np.int32], area: float) -> NDArray[np.int32]:
     number = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     fibres: NDArray[np.int32] = number[pieces]
     return fibres
+
+
+def keep_in_tissue(
+    labels: NDArray[np.integer], tissue: NDArray[np.bool_], block: int = 1
+) -> NDArray[np.int32]:
+    """Drop labels that lie mostly on the empty slide.
+
+    The membrane alone cannot tell a large gap from a fibre: both are dark and have a rim.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        (Y, X); 0 is outside.
+    tissue : ndarray of bool
+        (ceil(Y / block), ceil(X / block)).
+    block : int
+        Side in pixels of what a pixel of `tissue` stands for.
+
+    Returns
+    -------
+    ndarray of int32
+        (Y, X), without the labels that have less than half of their area on tissue, numbered 1 to n again.
+    """
+    y, x = (np.arange(length) // block for length in labels.shape)
+    area = np.bincount(labels.ravel())
+    on_tissue = np.bincount(labels.ravel(), weights=tissue[np.ix_(y, x)].ravel())
+    keep = on_tissue >= 0.5 * area
+    keep[0] = False
+    number = np.zeros(len(area), np.int32)
+    number[keep & (area > 0)] = np.arange(1, 1 + np.count_nonzero(keep & (area > 0)))
+    return np.asarray(number[labels], dtype=np.int32)

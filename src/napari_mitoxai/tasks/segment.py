@@ -63,7 +63,8 @@ def run(
     Cancelled
         If it was cancelled; nothing is written.
     """
-    from napari_mitoxai.fibres import segment
+    from napari_mitoxai.cohort import TISSUE_BLOCK, tissue_mask
+    from napari_mitoxai.fibres import keep_in_tissue, segment
     from napari_mitoxai.imc import Role, read_section, write_labels
 
     if parameters.out.suffix.lower() not in (".tif", ".tiff"):
@@ -90,5 +91,6 @@ def run(
         progress=progress,
         cancel=cancel,
     )
+    labels = keep_in_tissue(labels, tissue_mask(section), TISSUE_BLOCK)
     write_labels(parameters.out, labels, pixel_size_um=section.pixel_size_um, overwrite=parameters.overwrite)
     return SegmentResult(parameters.out, int(labels.max(initial=0)))

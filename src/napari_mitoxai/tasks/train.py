@@ -8,7 +8,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
+from napari_mitoxai.common import (
+    Cancelled,
+    CancelToken,
+    MitoxaiError,
+    Progress,
+    ProgressCallback,
+    no_progress,
+)
 from napari_mitoxai.common.files import refuse_existing, refuse_foreign, write_json, written_beside
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.models.registry import available
@@ -150,7 +157,7 @@ def run(
 
     from napari_mitoxai.cohort import PatchGeometry, fit_scaling, read_cohort, split_subjects
     from napari_mitoxai.models import Checkpoint, create, pick_device, save_checkpoint
-    from napari_mitoxai.training import evaluate, fit, gather_patches
+    from napari_mitoxai.training import Evaluation, evaluate, fit, gather_patches
 
     started = now()
     device = pick_device(parameters.device)
@@ -175,18 +182,17 @@ def run(
             patience=parameters.patience, jitter=parameters.jitter, seed=parameters.seed, device=device, progress=progress, cancel=cancel,
         )  # fmt: skip
     network.load_state_dict(result.state)
-    evaluation = evaluate(
-        network,
-        test,
-        scaling,
-        cohort.classes,
-        batch_size=parameters.batch_size,
-        device=device,
-        progress=progress,
-    )
     notes = list(split.notes)
     if result.cancelled:
         notes.append(f"Training was cancelled after {len(result.history)} of {parameters.epochs} epochs.")
+    try:
+        evaluation = evaluate(
+            network, test, scaling, cohort.classes,
+            batch_size=parameters.batch_size, device=device, progress=progress, cancel=cancel,
+        )  # fmt: skip
+    except Cancelled:  # the network is trained: keep it, and say what is missing
+        evaluation = Evaluation(None, None, None, [])
+        notes.append("The held-out subjects were not called, as the run was cancelled.")
     metrics = {
         "split": {"protocol": "subject", **split.as_dict()},
         "optimistic": False,
