@@ -34,8 +34,8 @@ def test_layers_are_in_micrometres_and_add_up(opened):
 
 def test_colour_tells_the_role(opened):
     for layer in opened:
-        colour = "#" + "".join(f"{round(255 * value):02x}" for value in layer.colormap.colors[-1][:3])
-        assert colour == ROLE_COLOURS[layer.metadata["mitoxai"]["role"]]
+        full = layer.colormap.colors[-1][:3]
+        np.testing.assert_allclose(full, ROLE_COLOURS[layer.metadata["mitoxai"]["role"]], atol=1e-6)
 
 
 def test_provenance_is_in_the_metadata(opened, section_path):

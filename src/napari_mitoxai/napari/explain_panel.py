@@ -21,7 +21,7 @@ from napari_mitoxai.tasks.explain import run as explain_task
 if TYPE_CHECKING:
     from napari_mitoxai.napari.runs import RunSummary
 
-_USUAL = ("grad_cam", "guided_backprop", "lrp_epsilon_plus")
+_USUAL = ("grad_cam", "guided_backprop", "lrp_epsilon")
 
 
 class ExplainPanel(TaskPanel):

@@ -5,19 +5,9 @@ from functools import lru_cache
 import numpy as np
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 
+from napari_mitoxai.figures import ROLE_COLOURS
 from napari_mitoxai.imc import Channel, Role
 
-# Bright enough to add up on black, and apart in lightness as well as in hue for colour-blind readers.
-ROLE_COLOURS: dict[Role, str] = {
-    Role.MEMBRANE: "#ff4b3e",
-    Role.MITOCHONDRIAL_MASS: "#1fd07a",
-    Role.COMPLEX_I: "#3c8dff",
-    Role.COMPLEX_II: "#d95fe0",
-    Role.COMPLEX_III: "#ff9e1b",
-    Role.COMPLEX_IV: "#22cfef",
-    Role.COMPLEX_V: "#f2e34c",
-    Role.OTHER: "#d0d0d0",
-}
 COMPLEXES = (Role.COMPLEX_I, Role.COMPLEX_IV, Role.COMPLEX_III, Role.COMPLEX_V, Role.COMPLEX_II)
 FIBRE_OUTLINE = "#ffffff"
 
@@ -28,14 +18,13 @@ _FADE = 0.35
 @lru_cache
 def channel_colormap(role: Role) -> Colormap:
     """Black to the role's colour, for additive blending."""
-    colour = ROLE_COLOURS[role]
-    rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    return Colormap([[0, 0, 0, 1], [*rgb, 1]], name=f"mitoxai {role}", display_name=str(role))
+    return Colormap([[0, 0, 0, 1], [*ROLE_COLOURS[role], 1]], name=f"mitoxai {role}", display_name=str(role))
 
 
 def role_colour(channel: Channel) -> str:
     """The hue of a channel's role, as ``#rrggbb``."""
-    return ROLE_COLOURS[channel.role]
+    red, green, blue = (round(255 * part) for part in ROLE_COLOURS[channel.role])
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 @lru_cache

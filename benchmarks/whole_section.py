@@ -1,0 +1,82 @@
+"""What the whole-section engine costs beside the network itself: one run, both sides, their ratio.
+
+The rival is the bare network: forward and backward of the same batches, already scaled and in memory. The engine reads the file,
+averages and scales the patches, explains, blends them and writes the store.
+
+    python benchmarks/whole_section.py [--size 1536] [--repeats 3]
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from napari_mitoxai import simulate
+from napari_mitoxai.cohort import PatchGeometry, Scaling, patch_corners, read_patches, tissue_mask
+from napari_mitoxai.explain import explain_section
+from napari_mitoxai.imc import read_section, write_section
+from napari_mitoxai.models import Checkpoint, create
+
+BATCH = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=1536, help="side of the simulated section in pixels")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    started = time.perf_counter()
+    made = simulate.section("complex_i_loss", True, size=1024, seed=0)
+    print(f"simulating 1024 x 1024 x 10: {time.perf_counter() - started:.2f} s")
+    made = simulate.section("complex_i_loss", True, size=options.size, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_section(Path(folder) / "section.ome.tiff", made.counts, made.panel)
+        section = read_section(path)
+        channels = len(section.panel)
+        geometry = PatchGeometry(512, 128)
+        scaling = Scaling((0.5,) * channels, (0.5,) * channels)
+        torch.manual_seed(0)
+        network = create("resnet18", channels, 2).eval().requires_grad_(False)
+        checkpoint = Checkpoint(
+            "resnet18", ["control", "patient"], section.panel, scaling, geometry, {}, {}, {}, network.state_dict()
+        )  # fmt: skip
+        corners = patch_corners(section.shape, geometry, tissue_mask(section), min_tissue=0.05)
+        inputs = torch.stack(
+            [torch.from_numpy(scaling(p)) for p in read_patches(section, range(channels), corners, geometry)]
+        )
+        batches = [
+            b.contiguous(memory_format=torch.channels_last) for b in inputs.split(BATCH)
+        ]  # in memory before the clock starts
+        network = network.to(memory_format=torch.channels_last)
+
+        def bare() -> float:
+            start = time.perf_counter()
+            for batch in batches:
+                leaf = batch.clone().requires_grad_(True)
+                torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)
+            return time.perf_counter() - start
+
+        def engine(methods: list[str]) -> float:
+            start = time.perf_counter()
+            explain_section(
+                section, checkpoint, methods, Path(folder) / "m.ome.zarr", batch_size=BATCH, overwrite=True
+            )
+            return time.perf_counter() - start
+
+        bare()
+        engine(["gradient"])
+        for methods in (["gradient"], ["grad_cam", "guided_backprop", "lrp_epsilon_plus"]):
+            pairs = [(bare(), engine(methods)) for _ in range(options.repeats)]
+            ratios = [mine / theirs for theirs, mine in pairs]
+            print(
+                f"{len(corners)} patches, {' + '.join(methods)}: bare network {statistics.median(p[0] for p in pairs):.2f} s, "
+                f"engine {statistics.median(p[1] for p in pairs):.2f} s, "
+                f"engine / bare {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            )
+
+
+if __name__ == "__main__":
+    main()
