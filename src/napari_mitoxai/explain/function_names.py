@@ -10,11 +10,12 @@ ACTIVATIONS = {
 DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
 # Activations whose result weights another tensor when multiplied with it.
 GATES = {"sigmoid", "hardsigmoid"}
+# Linear in an activation, with weights that another argument gives: epsilon.
+WEIGHTED_MAPS = {"matmul", "mm", "bmm", "mv", "einsum", "tensordot", "addmm", "baddbmm"}
 # Linear in an activation, with constant weights: epsilon.
 LINEAR_MAPS = {
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "mean", "sum",
-    "interpolate", "upsample", "upsample_nearest", "upsample_bilinear", "matmul", "mm", "bmm", "mv", "einsum", "tensordot", "addmm", "baddbmm",
-    "fold",
+    "interpolate", "upsample", "upsample_nearest", "upsample_bilinear", "fold", *WEIGHTED_MAPS,
 }  # fmt: skip
 # Copy, rearrange or select values: their gradient moves relevance to where the values came from.
 MOVES = {

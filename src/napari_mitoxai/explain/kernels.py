@@ -130,6 +130,9 @@ def kernel_of(call: Call) -> tuple[Kernel, tuple[int, ...] | None]:
     around: tuple[int, ...] | None = None
     if padding == "same":
         totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        around = tuple(side for total in reversed(totals) for side in (total // 2, total - total // 2))
+        if any(total % 2 for total in totals):  # more on one side than on the other
+            around = tuple(side for total in reversed(totals) for side in (total // 2, total - total // 2))
+        else:
+            padding = tuple(total // 2 for total in totals)
     inside = (0,) * dimensions if isinstance(padding, str) else each(padding)
     return Convolution(weight, bias, stride, inside, dilation, False, (0,) * dimensions, groups), around

@@ -1,7 +1,7 @@
 """What is asked of a network: the score of which class, on which inputs; and the forward passes that answer it."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
@@ -65,6 +65,7 @@ class Question:
         self.inputs = inputs
         self._targets = _as_targets(target, inputs)
         self._logits: Tensor | None = None
+        self._shared: dict[Hashable, Tensor] = {}
 
     def ask(self, mode: TorchFunctionMode | None = None) -> tuple[Tensor, Tensor]:
         """Run the network, inside `mode` if given: the leaf (N, C, H, W) to differentiate by, and the logits (N, classes).
@@ -142,6 +143,26 @@ class Question:
         """Gradient of the target logits by the inputs (N, C, H, W)."""
         leaf, logits, _ = self.plain
         return self.back_to(leaf, logits, again=True)
+
+    def gradient_at(self, inputs: Tensor, which: slice = slice(None)) -> Tensor:
+        """Gradient of the target logits at other inputs, of which nothing is kept.
+
+        Parameters
+        ----------
+        inputs : Tensor (n, C, H, W)
+            What takes the place of our own inputs, or of some of them.
+        which : slice
+            The inputs whose targets are meant.
+        """
+        elsewhere = Question(self.model, inputs, self._targets[which])
+        leaf, logits = elsewhere.ask()
+        return elsewhere.back_to(leaf, logits)
+
+    def once(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """What several methods asked together need: made for the first of them and kept for the others."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
 
 def as_inputs(inputs: Any, model: nn.Module) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain.calls import ActivationMode, Call, apply_rule
-from napari_mitoxai.explain.description import MethodParameters
+from napari_mitoxai.explain.catalogue import RectifierParameters
 from napari_mitoxai.explain.question import Question
 
 
@@ -73,21 +73,28 @@ def _top_of_rectifier(call: Call) -> float | None:
     return math.inf if high is None else float(high) if isinstance(high, (int, float)) else None
 
 
-def _ruled_gradient(question: Question, name: str, *, guided: bool) -> Tensor:
+def _ruled_gradient(
+    question: Question, name: str, parameters: RectifierParameters, *, guided: bool
+) -> Tensor:
     mode = RectifierMode(guided=guided)
     leaf, logits = question.ask(mode)
     if mode.rectifiers == 0:
         raise MitoxaiError(
             f"{name} only changes ReLUs and this network has none, so its map would be the plain gradient: use gradient."
         )
+    if parameters.mode == "innvestigate":
+        return question.back_to(leaf, logits, start=question.scores(logits).detach())
     return question.back_to(leaf, logits)
 
 
-def guided_backprop(question: Question, parameters: MethodParameters) -> Tensor:
-    """Guided backpropagation of the target logits (N, C, H, W), starting at 1."""
-    return _ruled_gradient(question, "guided_backprop", guided=True)
+def guided_backprop(question: Question, parameters: RectifierParameters) -> Tensor:
+    """Guided backpropagation of the target logits (N, C, H, W), starting at 1, or at the logit as iNNvestigate does."""
+    name = "guided_backprop"
+    return question.once(
+        (name, parameters.mode), lambda: _ruled_gradient(question, name, parameters, guided=True)
+    )
 
 
-def deconvnet(question: Question, parameters: MethodParameters) -> Tensor:
-    """Deconvnet map of the target logits (N, C, H, W), starting at 1."""
-    return _ruled_gradient(question, "deconvnet", guided=False)
+def deconvnet(question: Question, parameters: RectifierParameters) -> Tensor:
+    """Deconvnet map of the target logits (N, C, H, W), starting at 1, or at the logit as iNNvestigate does."""
+    return _ruled_gradient(question, "deconvnet", parameters, guided=False)

@@ -50,11 +50,12 @@ class _Source:
 
     kernel: Kernel
     x: Tensor
+    rule: KernelRule
     versions: tuple[int, int]  # of x and of the result: another number means changed in place
 
 
 class RelevanceMode(ActivationMode):
-    """The rules of one forward pass; see the module.
+    """The rules of one forward pass; see the module. A subclass may have others.
 
     Parameters
     ----------
@@ -62,11 +63,21 @@ class RelevanceMode(ActivationMode):
         The rules of convolutions and of linear layers.
     stabiliser : Stabiliser
         Of all other denominators.
+    first : KernelRule, optional
+        The rule of convolutions and linear layers that read the input of the network.
     """
 
-    def __init__(self, convolution: KernelRule, dense: KernelRule, stabiliser: Stabiliser) -> None:
+    def __init__(
+        self,
+        convolution: KernelRule,
+        dense: KernelRule,
+        stabiliser: Stabiliser,
+        first: KernelRule | None = None,
+    ) -> None:
         super().__init__()
         self._convolution, self._dense, self._stabilise = convolution, dense, stabiliser
+        self._first = first
+        self._raw = WeakTensorKeyDictionary()  # the input of the network, and what still counts as it
         self._seen = (
             WeakTensorKeyDictionary()
         )  # results of ours: what else has a gradient came from somewhere hidden
@@ -88,6 +99,9 @@ class RelevanceMode(ActivationMode):
         self._check_inputs(call, activations)
         if call.may_write and call.first is not None:
             self._save_from_overwriting(call.first)
+        is_raw = self.keeps_input(call) and all(t in self._raw for t in activations)
+        if call.may_write and call.first is not None and not is_raw:
+            self._raw.pop(call.first, None)
         if is_kernel_call(call):
             result = self._on_kernel(call)
         elif call.name in self._handlers:
@@ -97,7 +111,13 @@ class RelevanceMode(ActivationMode):
         for tensor in tensors_in(result):
             if tensor.requires_grad:
                 self._seen[tensor] = True
+                if is_raw:
+                    self._raw[tensor] = True
         return result
+
+    def keeps_input(self, call: Call) -> bool:
+        """Whether the result of a call on the network's input still counts as its input, for the first layer's rule."""
+        return not is_kernel_call(call)
 
     def check_seen(self, logits: Tensor) -> None:
         """Raise `MitoxaiError` if the logits came from a function that this mode could not see."""
@@ -106,7 +126,7 @@ class RelevanceMode(ActivationMode):
 
     def _check_inputs(self, call: Call, activations: list[Tensor]) -> None:
         if not self._started:  # the input of the network is the first tensor with a gradient, and ours
-            self._seen[activations[0]] = True
+            self._seen[activations[0]] = self._raw[activations[0]] = True
             self._started = True
         for tensor in activations:
             if tensor not in self._seen:
@@ -134,17 +154,21 @@ class RelevanceMode(ActivationMode):
             raise MitoxaiError(_unsupported(call.name, "of weights that depend on the input"))
         kernel, around = kernel_of(call)
         x = call.first
+        rule = self._convolution if kernel.is_convolution else self._dense
+        if self._first is not None and x in self._raw:
+            rule = self._first
         if around is not None:
             x = F.pad(x, around)
             self._seen[x] = True
-        result = self._with_rule(kernel, x, call.run)
+        result = self._with_rule(rule, kernel, x, call.run)
         fusable = kernel.is_convolution or result.ndim == 2
         if fusable and not (call.name.startswith("conv_transpose") and call.argument(6, "groups", 1) > 1):
-            self._sources[result] = _Source(kernel, x, (x._version, result._version))
+            self._sources[result] = _Source(kernel, x, rule, (x._version, result._version))
         return result
 
-    def _with_rule(self, kernel: Kernel, x: Tensor, forward: Callable[[], Tensor]) -> Tensor:
-        rule = self._convolution if kernel.is_convolution else self._dense
+    def _with_rule(
+        self, rule: KernelRule, kernel: Kernel, x: Tensor, forward: Callable[[], Tensor]
+    ) -> Tensor:
         kept_x = self._keep(x)
         kept_z: list[_Kept] = []
 
@@ -160,11 +184,19 @@ class RelevanceMode(ActivationMode):
         x = call.first
         if x is None or len(call.activations) > 1 or not x.requires_grad:
             raise MitoxaiError(_unsupported("batch_norm", "of statistics that depend on the input"))
-        scale, shift = _affine_of_batch_norm(call)
+        return self.on_batch_norm_of(call, x, BatchNorm.of(call))
+
+    def on_batch_norm_of(self, call: Call, x: Tensor, norm: "BatchNorm") -> Tensor:
+        """A batch norm of x."""
+        scale, shift = norm.affine()
         source = self._sources.get(x)
         if source is not None and source.versions == (source.x._version, x._version):
             # a kernel's result with other consumers too keeps its own rule for them
-            return self._with_rule(source.kernel.scaled(scale, shift), source.x, call.run)
+            return self._with_rule(source.rule, source.kernel.scaled(scale, shift), source.x, call.run)
+        return self.on_lone_batch_norm(call, x, scale)
+
+    def on_lone_batch_norm(self, call: Call, x: Tensor, scale: Tensor) -> Tensor:
+        """A batch norm of x that is not fused with a kernel, its scale given for each channel."""
         scale = scale.view(1, -1, *(1,) * (x.ndim - 2))
         kept_x = self._keep(x)
         kept_z: list[_Kept] = []
@@ -189,14 +221,16 @@ class RelevanceMode(ActivationMode):
             self._save_from_overwriting(a)
 
         def backward(relevance: Tensor) -> tuple[Tensor, Tensor]:
-            first, second = signs[0] * kept_a.value, signs[1] * kept_b.value
-            share = relevance / self._stabilise(first + second)
+            first, second = self.share_sum(signs[0] * kept_a.value, signs[1] * kept_b.value, relevance)
             # a smaller term was repeated over the larger one
-            return (first * share).sum_to_size(kept_a.value.shape), (second * share).sum_to_size(
-                kept_b.value.shape
-            )
+            return first.sum_to_size(kept_a.value.shape), second.sum_to_size(kept_b.value.shape)
 
         return apply_rule(call.run, backward, a, b)
+
+    def share_sum(self, a: Tensor, b: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor]:
+        """The relevance of a and of b, given that of their sum."""
+        share = relevance / self._stabilise(a + b)
+        return a * share, b * share
 
     def _on_product(self, call: Call) -> Tensor:
         if len(call.activations) == 1:
@@ -256,18 +290,20 @@ class RelevanceMode(ActivationMode):
             raise MitoxaiError(_unsupported(call.name, "of two activations"))
         (x,) = call.activations
         kept_x = self._keep(x)
-        kept_z: list[_Kept] = []
+
+        def again(value: Tensor) -> Tensor:
+            result: Tensor = call.run_with(lambda t: value if t is x else t)
+            return result
 
         def backward(relevance: Tensor) -> tuple[Tensor]:
-            share = relevance / self._stabilise(kept_z[0].value)
-            with torch.enable_grad():
-                probe = kept_x.value.detach().requires_grad_()
-                again = call.run_with(lambda t: probe if t is x else t)
-            return (kept_x.value * torch.autograd.grad(again, probe, share)[0],)
+            return (self.share_linear_map(again, kept_x.value, relevance),)
 
-        result = apply_rule(call.run, backward, x)
-        kept_z.append(self._keep(result))
-        return result
+        return apply_rule(call.run, backward, x)
+
+    def share_linear_map(self, function: Callable[[Tensor], Tensor], x: Tensor, relevance: Tensor) -> Tensor:
+        """The relevance of x, given that of a linear function of it."""
+        z, transpose = transposed(function, x)
+        return x * transpose(relevance / self._stabilise(z))
 
     def _on_other(self, call: Call, activations: list[Tensor]) -> Any:
         result = call.run()
@@ -283,23 +319,47 @@ class RelevanceMode(ActivationMode):
         return result
 
 
-def _affine_of_batch_norm(call: Call) -> tuple[Tensor, Tensor]:
-    """Scale and shift of each channel."""
-    if call.func is torch.batch_norm:  # its arguments have another order than those of torch.nn.functional
-        weight, bias, mean, variance = (
-            call.argument(i, n) for i, n in enumerate(("weight", "bias", "running_mean", "running_var"), 1)
-        )
-    else:
+def transposed(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """What a linear function makes of x, and its transpose, to be used once."""
+    with torch.enable_grad():
+        probe = x.detach().requires_grad_()
+        result = function(probe)
+    return result.detach(), lambda signal: torch.autograd.grad(result, probe, signal)[0]
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """A batch norm with fixed statistics; each value by channel."""
+
+    mean: Tensor
+    variance: Tensor
+    weight: Tensor
+    bias: Tensor
+    epsilon: float
+
+    @classmethod
+    def of(cls, call: Call) -> "BatchNorm":
+        """The batch norm that is called."""
+        if (
+            call.func is torch.batch_norm
+        ):  # its arguments have another order than those of torch.nn.functional
+            names = ("weight", "bias", "running_mean", "running_var")
+        else:
+            names = ("running_mean", "running_var", "weight", "bias")
+        given = {name: call.argument(position, name) for position, name in enumerate(names, 1)}
         mean, variance, weight, bias = (
-            call.argument(i, n) for i, n in enumerate(("running_mean", "running_var", "weight", "bias"), 1)
+            given[name] for name in ("running_mean", "running_var", "weight", "bias")
         )
-    if mean is None or variance is None or call.argument(5, "training", False):
-        raise MitoxaiError(_unsupported("batch_norm", "with the statistics of the batch"))
-    scale = (variance + call.argument(7, "eps", 1e-5)).rsqrt()
-    if weight is not None:
-        scale = weight * scale
-    shift = -mean * scale
-    return scale.detach(), (shift if bias is None else bias + shift).detach()
+        if mean is None or variance is None or call.argument(5, "training", False):
+            raise MitoxaiError(_unsupported("batch_norm", "with the statistics of the batch"))
+        weight = torch.ones_like(mean) if weight is None else weight.detach()
+        bias = torch.zeros_like(mean) if bias is None else bias.detach()
+        return cls(mean.detach(), variance.detach(), weight, bias, call.argument(7, "eps", 1e-5))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift."""
+        scale = self.weight * (self.variance + self.epsilon).rsqrt()
+        return scale, self.bias - self.mean * scale
 
 
 def _unsupported(function: str, how: str = "") -> str:
