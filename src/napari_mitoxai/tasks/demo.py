@@ -18,6 +18,7 @@ from napari_mitoxai.tasks.parameters import TaskParameters
 _METHODS = ["grad_cam", "guided_backprop", "lrp_epsilon"]
 _PROVEN = "lrp_epsilon"
 _PATCH, _INPUT = 256, 128  # smaller patches than for real sections, as the sections are smaller
+_BATCH = 8  # few patches: smaller steps, and more of them
 
 
 class DemoParameters(TaskParameters):
@@ -30,7 +31,7 @@ class DemoParameters(TaskParameters):
         default="complex_i_loss", title="Signal", description="What the simulated patients carry."
     )
     subjects_per_group: int = Field(
-        default=6,
+        default=8,
         ge=5,
         le=50,
         title="Subjects a group",
@@ -40,7 +41,7 @@ class DemoParameters(TaskParameters):
         default=640, ge=_PATCH, le=8192, title="Size (px)", description="Side of a simulated section."
     )
     epochs: int = Field(
-        default=14, ge=1, le=1000, title="Epochs", description="How often training goes over all patches."
+        default=12, ge=1, le=1000, title="Epochs", description="How often training goes over all patches."
     )
     seed: int = Field(default=0, ge=0, title="Seed", description="Draws another cohort and another network.")
     device: str = Field(default="auto", title="Device", description="auto, cpu, cuda or mps.")
@@ -125,6 +126,7 @@ def run(
             epochs=parameters.epochs,
             patch_size=_PATCH,
             input_size=_INPUT,
+            batch_size=_BATCH,
             seed=parameters.seed,
             device=parameters.device,
             overwrite=again,

@@ -75,7 +75,7 @@ class TrainParameters(TaskParameters):
         gt=0,
         le=1,
         title="Learning rate",
-        description="Of the AdamW optimiser.",
+        description="Of the AdamW optimiser, at the start; it falls to zero along a cosine.",
         json_schema_extra={"advanced": True},
     )
     patience: int = Field(

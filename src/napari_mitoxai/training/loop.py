@@ -77,10 +77,15 @@ class _Classifier(lightning.LightningModule):
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay
         )
+        # a rate that falls to zero ends the swings of the last epochs, which few subjects cannot average out
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, int(self.trainer.estimated_stepping_batches)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class _Follow(Callback):
@@ -187,7 +192,7 @@ def fit(
     scaling : Scaling
         Fitted on the training subjects.
     epochs, batch_size, learning_rate, weight_decay, seed
-        As usual; the optimiser is AdamW. Classes, and the subjects in them, are drawn equally often.
+        As usual; the optimiser is AdamW, and its rate falls to zero along a cosine. Classes, and the subjects in them, are drawn equally often.
     patience : int
         Epochs without a lower validation loss after which training stops.
     jitter : float
