@@ -29,7 +29,9 @@ class ExplainPanel(TaskPanel):
 
     def __init__(self, state: WindowState) -> None:
         super().__init__(state, "explain_panel")
-        methods = [explain.method(name) for name in explain.available()]
+        # the usual ones first, so that what is ticked is in sight
+        names = [*_USUAL, *(name for name in explain.available() if name not in _USUAL)]
+        methods = [explain.method(name) for name in names]
         choices = {method.name: (method.title, method.description) for method in methods}
         self.form = Form(
             ExplainParameters,
@@ -37,7 +39,7 @@ class ExplainPanel(TaskPanel):
             choices={"methods": choices},
             browse={"out": "save"},
         )
-        self.form.set_values({"methods": [name for name in _USUAL if name in choices] or list(choices)[:1]})
+        self.form.set_values({"methods": list(_USUAL)})
         self._missing = wrapped(name="what_is_missing")
         self._target = QComboBox()
         self._target.setObjectName("target")
