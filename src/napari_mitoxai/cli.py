@@ -170,6 +170,10 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
             typer.echo(json.dumps(dataclasses.asdict(result), default=str, ensure_ascii=False))
         else:
             tell(result)
+        if getattr(
+            result, "cancelled", False
+        ):  # what was finished is kept, but a script must not take it for all
+            raise typer.Exit(_EXIT_CANCELLED)
 
     positional = sum(bool(extra(model, name).get("argument")) for name in model.model_fields)
     several = [

@@ -232,3 +232,17 @@ def test_heavy_libraries_wait_until_they_are_needed(code):
         [sys.executable, "-c", LAZY.format(code=code)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_cancelled_run_that_is_kept_is_told_by_the_exit_status(monkeypatch, tmp_path, capsys):
+    from napari_mitoxai.cli import main
+    from napari_mitoxai.tasks import train
+
+    metrics = {"subject_calls": [], "subject_accuracy": None, "notes": ["Training was cancelled."]}
+    for cancelled, status in ((True, 130), (False, 0)):
+        kept = train.TrainResult(tmp_path / "run", metrics, cancelled)
+        monkeypatch.setattr(train, "run", lambda *_, kept=kept, **__: kept)
+        with pytest.raises(SystemExit) as ended:
+            main(["train", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "run")])
+        assert ended.value.code == status
+        assert "Training was cancelled." in capsys.readouterr().out
