@@ -37,6 +37,9 @@ class Methods(_Listing):
             yield from (f"## {entry.title}", "", f"`{name}` · {sign} · {planes}", "", entry.description, "")
             for field_name, field in entry.parameters.model_fields.items():
                 yield f"* `{field_name}` (default `{field.default}`): {field.description}"
+            for preset, values in entry.presets.items():
+                told = ", ".join(f"`{key}` {value}" for key, value in values.items())
+                yield f"* `{name}@{preset}`: {told}"
             yield from ("", f"Source: {entry.source}.", "")
 
 

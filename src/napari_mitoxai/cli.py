@@ -252,14 +252,21 @@ _add_command("figure", "figure", "FigureParameters", _tell_figure)
 @app.command()
 def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """List the explanation methods."""
-    from napari_mitoxai.explain import available, method
+    from napari_mitoxai.explain import available, faults, method
 
+    for fault in faults():
+        typer.echo(fault, err=True)
     entries = {name: method(name) for name in available()}
     if json_:
         typer.echo(
             json.dumps(
                 {
-                    name: {"title": entry.title, "description": entry.description}
+                    name: {
+                        "title": entry.title,
+                        "description": entry.description,
+                        "parameters": entry.defaults(),
+                        "presets": entry.presets,
+                    }
                     for name, entry in entries.items()
                 }
             )

@@ -3,8 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from napari_mitoxai.explain.description import Method
-from napari_mitoxai.explain.registry import available, method
+from napari_mitoxai.explain.description import Method, MethodParameters
+from napari_mitoxai.explain.registry import available, faults, method, resolve
 
 if TYPE_CHECKING:
     from napari_mitoxai.explain.attribution import Attributions, attribute, attribute_many
@@ -30,13 +30,16 @@ __all__ = [
     "MapGrid",
     "MapStore",
     "Method",
+    "MethodParameters",
     "StoreCallback",
     "attribute",
     "attribute_many",
     "available",
     "explain_section",
+    "faults",
     "method",
     "open_maps",
+    "resolve",
 ]
 
 

@@ -266,7 +266,7 @@ METHODS: tuple[Method, ...] = (
         source="Simonyan, Vedaldi and Zisserman (2014), arXiv:1312.6034",
         signed=True,
         per_channel=True,
-        implementation="gradients:gradient",
+        implementation="napari_mitoxai.explain.gradients:gradient",
     ),
     Method(
         name="smoothgrad",
@@ -277,7 +277,7 @@ METHODS: tuple[Method, ...] = (
         source="Smilkov et al. (2017), arXiv:1706.03825; squared: Hooker et al. (2019), arXiv:1806.10758",
         signed=True,
         per_channel=True,
-        implementation="smoothgrad:smoothgrad",
+        implementation="napari_mitoxai.explain.smoothgrad:smoothgrad",
         parameters=SmoothGradParameters,
     ),
     Method(
@@ -288,7 +288,7 @@ METHODS: tuple[Method, ...] = (
         source="Shrikumar et al. (2016), arXiv:1605.01713",
         signed=True,
         per_channel=True,
-        implementation="gradients:input_x_gradient",
+        implementation="napari_mitoxai.explain.gradients:input_x_gradient",
     ),
     Method(
         name="integrated_gradients",
@@ -299,7 +299,7 @@ METHODS: tuple[Method, ...] = (
         source="Sundararajan, Taly and Yan (2017), arXiv:1703.01365",
         signed=True,
         per_channel=True,
-        implementation="path_integrals:integrated_gradients",
+        implementation="napari_mitoxai.explain.path_integrals:integrated_gradients",
         parameters=IntegratedGradientsParameters,
     ),
     Method(
@@ -312,7 +312,7 @@ METHODS: tuple[Method, ...] = (
         source="Kapishnikov et al. (2021), arXiv:2106.09788",
         signed=True,
         per_channel=True,
-        implementation="guided_path:guided_integrated_gradients",
+        implementation="napari_mitoxai.explain.guided_path:guided_integrated_gradients",
         parameters=GuidedPathParameters,
     ),
     Method(
@@ -324,7 +324,7 @@ METHODS: tuple[Method, ...] = (
         source="Xu, Venugopalan and Sundararajan (2020), arXiv:2004.03383",
         signed=True,
         per_channel=True,
-        implementation="path_integrals:blur_integrated_gradients",
+        implementation="napari_mitoxai.explain.path_integrals:blur_integrated_gradients",
         parameters=BlurParameters,
     ),
     Method(
@@ -337,7 +337,7 @@ METHODS: tuple[Method, ...] = (
         source="Kapishnikov et al. (2019), arXiv:1906.02825",
         signed=True,
         per_channel=False,
-        implementation="xrai:xrai",
+        implementation="napari_mitoxai.explain.xrai:xrai",
         parameters=XraiParameters,
     ),
     Method(
@@ -348,7 +348,7 @@ METHODS: tuple[Method, ...] = (
         source="Kapishnikov et al. (2019), arXiv:1906.02825",
         signed=True,
         per_channel=False,
-        implementation="xrai:fast_xrai",
+        implementation="napari_mitoxai.explain.xrai:fast_xrai",
         parameters=XraiParameters,
     ),
     Method(
@@ -361,8 +361,9 @@ METHODS: tuple[Method, ...] = (
         source="Springenberg et al. (2015), arXiv:1412.6806",
         signed=True,
         per_channel=True,
-        implementation="rectifiers:guided_backprop",
+        implementation="napari_mitoxai.explain.rectifiers:guided_backprop",
         parameters=RectifierParameters,
+        presets={"seed-exact": {"mode": "innvestigate"}},
     ),
     Method(
         name="deconvnet",
@@ -374,8 +375,9 @@ METHODS: tuple[Method, ...] = (
         source="Zeiler and Fergus (2014), arXiv:1311.2901",
         signed=True,
         per_channel=True,
-        implementation="rectifiers:deconvnet",
+        implementation="napari_mitoxai.explain.rectifiers:deconvnet",
         parameters=RectifierParameters,
+        presets={"seed-exact": {"mode": "innvestigate"}},
     ),
     Method(
         name="grad_cam",
@@ -385,7 +387,7 @@ METHODS: tuple[Method, ...] = (
         source="Selvaraju et al. (2017), arXiv:1610.02391",
         signed=False,
         per_channel=False,
-        implementation="grad_cam:grad_cam",
+        implementation="napari_mitoxai.explain.grad_cam:grad_cam",
         parameters=GradCamParameters,
     ),
     Method(
@@ -396,7 +398,7 @@ METHODS: tuple[Method, ...] = (
         source="Selvaraju et al. (2017), arXiv:1610.02391",
         signed=True,
         per_channel=True,
-        implementation="guided_grad_cam:guided_grad_cam",
+        implementation="napari_mitoxai.explain.guided_grad_cam:guided_grad_cam",
         parameters=GradCamParameters,
     ),
     Method(
@@ -408,7 +410,7 @@ METHODS: tuple[Method, ...] = (
         source="Zeiler and Fergus (2014), arXiv:1311.2901",
         signed=True,
         per_channel=False,
-        implementation="occlusion:occlusion",
+        implementation="napari_mitoxai.explain.occlusion:occlusion",
         parameters=OcclusionParameters,
     ),
     Method(
@@ -420,8 +422,9 @@ METHODS: tuple[Method, ...] = (
         source=_BACH,
         signed=True,
         per_channel=True,
-        implementation="relevance:lrp_z",
+        implementation="napari_mitoxai.explain.relevance:lrp_z",
         parameters=LrpZParameters,
+        presets={"seed-exact": {"mode": "innvestigate"}},
     ),
     Method(
         name="lrp_epsilon",
@@ -432,8 +435,9 @@ METHODS: tuple[Method, ...] = (
         source=_BACH,
         signed=True,
         per_channel=True,
-        implementation="relevance:lrp_epsilon",
+        implementation="napari_mitoxai.explain.relevance:lrp_epsilon",
         parameters=LrpPresetParameters,
+        presets={"seed-exact": {"mode": "innvestigate", "epsilon": 1.0}},
     ),
     Method(
         name="lrp_epsilon_plus",
@@ -444,7 +448,7 @@ METHODS: tuple[Method, ...] = (
         source=f"{_BACH}; Montavon et al. (2019), doi:10.1007/978-3-030-28954-6_10",
         signed=True,
         per_channel=True,
-        implementation="relevance:lrp_epsilon_plus",
+        implementation="napari_mitoxai.explain.relevance:lrp_epsilon_plus",
         parameters=LrpParameters,
     ),
     Method(
@@ -457,8 +461,9 @@ METHODS: tuple[Method, ...] = (
         source=f"{_BACH}; Lapuschkin et al. (2019), Nature Communications 10: 1096; Kohlbrenner et al. (2020), arXiv:1910.09840",
         signed=True,
         per_channel=True,
-        implementation="relevance:lrp_preset_a_flat",
+        implementation="napari_mitoxai.explain.relevance:lrp_preset_a_flat",
         parameters=LrpPresetParameters,
+        presets={"seed-exact": {"mode": "innvestigate", "epsilon": 1.0}},
     ),
     Method(
         name="lrp_preset_b_flat",
@@ -470,8 +475,9 @@ METHODS: tuple[Method, ...] = (
         source=f"{_BACH}; Lapuschkin et al. (2019), Nature Communications 10: 1096; Kohlbrenner et al. (2020), arXiv:1910.09840",
         signed=True,
         per_channel=True,
-        implementation="relevance:lrp_preset_b_flat",
+        implementation="napari_mitoxai.explain.relevance:lrp_preset_b_flat",
         parameters=LrpPresetParameters,
+        presets={"seed-exact": {"mode": "innvestigate", "epsilon": 1.0}},
     ),
     Method(
         name="deep_taylor",
@@ -483,8 +489,9 @@ METHODS: tuple[Method, ...] = (
         source="Montavon et al. (2017), Pattern Recognition 65: 211-222",
         signed=False,
         per_channel=True,
-        implementation="deep_taylor:deep_taylor",
+        implementation="napari_mitoxai.explain.deep_taylor:deep_taylor",
         parameters=DeepTaylorParameters,
+        presets={"seed-exact": {"mode": "innvestigate", "low": -128.0, "high": 128.0}},
     ),
     Method(
         name="random",
@@ -494,7 +501,7 @@ METHODS: tuple[Method, ...] = (
         source="A baseline, from no paper",
         signed=True,
         per_channel=True,
-        implementation="baselines:random",
+        implementation="napari_mitoxai.explain.baselines:random",
         parameters=RandomParameters,
     ),
     Method(
@@ -505,6 +512,6 @@ METHODS: tuple[Method, ...] = (
         source="As a baseline: Adebayo et al. (2018), arXiv:1810.03292",
         signed=False,
         per_channel=True,
-        implementation="baselines:edge_detector",
+        implementation="napari_mitoxai.explain.baselines:edge_detector",
     ),
 )

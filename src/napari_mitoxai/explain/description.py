@@ -1,8 +1,8 @@
 """What the program knows of an explanation method before it runs; needs no torch."""
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -35,10 +35,12 @@ class Method:
     per_channel : bool
         Whether there is a map for each channel, (C, H, W); else one for all, (1, H, W).
     implementation : str
-        ``module:function``, the module being one of this package. The function takes a
+        ``package.module:function``; it is imported when the method first runs. The function takes a
         `napari_mitoxai.explain.question.Question` and a `parameters` instance and returns the map (N, C or 1, H, W).
     parameters : type of MethodParameters
         What can be chosen.
+    presets : mapping
+        Other settings with a name of their own: parameters by name, asked for as ``method@preset``.
     """
 
     name: str
@@ -49,6 +51,15 @@ class Method:
     per_channel: bool
     implementation: str
     parameters: type[MethodParameters] = MethodParameters
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def is_signed(self, parameters: MethodParameters) -> bool:
+        """Whether a map with these parameters is signed: what is squared is not."""
+        return self.signed and not getattr(parameters, "squared", False)
+
+    def is_per_channel(self, parameters: MethodParameters) -> bool:
+        """Whether a map with these parameters tells channels apart; of some methods it is a parameter."""
+        return bool(getattr(parameters, "per_channel", self.per_channel))
 
     def defaults(self) -> dict[str, Any]:
         """The parameters and their values when nothing else is said."""
@@ -78,7 +89,5 @@ class Method:
     def function(self) -> Callable[[Any, Any], Any]:
         """The implementation; this imports torch."""
         module, _, name = self.implementation.partition(":")
-        function: Callable[[Any, Any], Any] = getattr(
-            importlib.import_module(f"napari_mitoxai.explain.{module}"), name
-        )
+        function: Callable[[Any, Any], Any] = getattr(importlib.import_module(module), name)
         return function
