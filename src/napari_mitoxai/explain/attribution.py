@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain.description import Method, MethodParameters
 from napari_mitoxai.explain.question import Question, Target, as_inputs, evaluating
-from napari_mitoxai.explain.registry import method as find_method
+from napari_mitoxai.explain.registry import resolve
 
 _mutation_lock = threading.Lock()  # torch allows one thread at a time
 
@@ -32,6 +32,7 @@ class Attributions:
 
     maps: dict[str, Tensor]
     logits: Tensor
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def attribute(
@@ -75,6 +76,10 @@ def attribute_many(
     inputs: Tensor | NDArray[np.floating[Any]],
     methods: Sequence[str] | Mapping[str, Mapping[str, Any] | None],
     target: Target = 1,
+    *,
+    against: int | None = None,
+    output: str = "logit",
+    keep_going: bool = False,
 ) -> Attributions:
     """Explain the score of a class with several methods, which share what they can.
 
@@ -100,10 +105,7 @@ def attribute_many(
         methods = dict.fromkeys(methods)
     if not methods:
         raise MitoxaiError("No explanation method was chosen: name at least one.")
-    chosen = {
-        name: (find_method(name), find_method(name).configure(**(given or {})))
-        for name, given in methods.items()
-    }
+    chosen = {name: resolve(name, **(given or {})) for name, given in methods.items()}
     # the caller may be inside no_grad, inference_mode or autocast
     with torch.inference_mode(False), torch.enable_grad():
         tensor = as_inputs(inputs, model)
