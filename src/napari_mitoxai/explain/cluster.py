@@ -175,7 +175,7 @@ class _Campaign:
         self._batch_size, self._device = batch_size, device
         self._progress, self._cancel = progress, cancel
         self._checkpoint = load_checkpoint(run)
-        self._pending: dict[Future, tuple[_Job, Callable[[_Job, Any], None]]] = {}
+        self._pending: dict[Future[Any], tuple[_Job, Callable[[_Job, Any], None]]] = {}
         self._tasks = self._done = 0
         self.stores: dict[Path, MapStore] = {}
         self.failed: dict[Path, str] = {}
@@ -202,7 +202,7 @@ class _Campaign:
         self._pending[future] = (job, then)
         self._tasks += 1
 
-    def _take(self, future: "Future") -> None:
+    def _take(self, future: "Future[Any]") -> None:
         found = self._pending.pop(future, None)
         if found is None:  # of a section that failed meanwhile
             return
