@@ -161,6 +161,12 @@ def test_blocks_do_not_show(network, whole, side, tile):
         close(maps[name], whole[0][name])
 
 
+def test_what_is_saved_can_be_told_before(network):
+    corners = network.corners((128, 128))
+    assert network.saving((128, 128), corners) == pytest.approx(len(corners) * 16**2 / 128**2) == 3.515625
+    assert network.saving((128, 128), corners, 40) < 1.5
+
+
 def test_a_moved_picture_has_a_moved_map(network):
     wide = picture(40, 120)
     corners = [(8, x) for x in range(40, 64, 8)]
@@ -349,6 +355,7 @@ def positioned(channels=2):
         (RandomNet(["plain", "gate", "plain"]).eval(), 3, "not local"),
         (create("efficientnet_b0", 3, 2).eval(), 3, "not local"),
         (nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.LazyLinear(2)).eval(), 2, "group_norm"),
+        (nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.LazyLinear(2)).eval(), 2, "batch_norm"),
         (TwoScales().eval(), 2, "other feature maps"),
         (positioned(), 2, "not local"),
         (nn.Sequential(nn.Flatten(), nn.Linear(2 * 32 * 32, 3)).eval(), 2, "no feature map"),

@@ -136,7 +136,7 @@ class GridMode(ActivationMode):
         # before the call, which may change its argument
         shapes = [tuple(tensor.shape) for tensor in given if tensor in self._marks]
         others = [tensor for tensor in given if tensor not in self._marks]
-        result = call.run()
+        result = call.run() if self._cut is None else _run(call)
         mark = self._mark(call, marks, shapes, others, result)
         for tensor in [*tensors_in(result), *([call.first] if call.name == "setitem" else [])]:
             self._marks[tensor] = mark
@@ -169,6 +169,10 @@ class GridMode(ActivationMode):
         if slides and len(grids) == 1:
             steps = _steps(call)
             return call.name if steps is None else _through(grids[0], steps)
+        if call.name == "batch_norm" and call.argument(
+            5, "training", False
+        ):  # of the picture's own statistics
+            return call.name
         if call.name not in _CELL_BY_CELL or not isinstance(result, Tensor) or result.ndim != 4:
             return call.name
         same = all(len(shape) == 4 and shape[2:] == result.shape[2:] for shape in shapes)
@@ -180,6 +184,18 @@ class GridMode(ActivationMode):
         for grid in grids[1:]:
             joined = (joined[0].with_reach_of(grid[0]), joined[1].with_reach_of(grid[1]))
         return joined
+
+
+def _run(call: Call) -> Any:
+    """Do what was asked; a batch norm as a scale and a shift, which need not keep its argument for the way back."""
+    x, mean, variance = call.first, call.argument(1, "running_mean"), call.argument(2, "running_var")
+    if call.name != "batch_norm" or x is None or variance is None:
+        return call.run()
+    weight, bias = call.argument(3, "weight"), call.argument(4, "bias")
+    scale = (variance + call.argument(7, "eps", 1e-5)).rsqrt()
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
 
 
 def _through(grid: FeatureGrid, steps: tuple[_Step, _Step]) -> FeatureGrid:

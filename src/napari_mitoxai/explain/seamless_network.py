@@ -16,7 +16,7 @@ from napari_mitoxai.explain.blending import blending_window
 from napari_mitoxai.explain.feature_grid import FeatureAxis, GridMode, trace
 from napari_mitoxai.explain.question import as_inputs, evaluating
 
-BLOCK_SIDE = 1024
+BLOCK_SIDE = 2048
 _INSTEAD = "explain it patch by patch."
 _NO_WINDOWS = f"The network's head does not work on windows of its features: {_INSTEAD}"
 _SAME = 1e-4  # of the logits' size: what another order of summing may change
@@ -184,6 +184,17 @@ class SeamlessNetwork:
                 )
                 blocks.append(Block(rows, columns, own))
         return blocks
+
+    def saving(self, shape: tuple[int, int], corners: Sequence[Corner], side: int = BLOCK_SIDE) -> float:
+        """How many times fewer pixels the network computes than patch by patch; below 1, patches are quicker.
+
+        Parameters and errors are those of `blocks`.
+        """
+        areas = [
+            (block.rows.stop - block.rows.start) * (block.columns.stop - block.columns.start)
+            for block in self.blocks(shape, corners, side)
+        ]
+        return len(corners) * self.window**2 / sum(areas)
 
     def _groups(self, length: int, starts: list[int], side: int) -> list[set[int]]:
         for count in range(1, len(starts) + 1):
