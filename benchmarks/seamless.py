@@ -1,4 +1,6 @@
-"""The seamless mode beside the loop over half-overlapping patches: same network, same windows, frozen and channels_last on both sides.
+"""The seamless mode beside the loop over half-overlapping patches.
+
+Same network and windows, frozen and channels_last on both sides; patches in batches of eight, as in the engine.
 
     python benchmarks/seamless.py [--size 2048] [--window 512] [--architecture resnet18] [--block 2048] [--repeats 3]
 
@@ -27,6 +29,11 @@ from napari_mitoxai.models import create, load_checkpoint
 from napari_mitoxai.trust import relevance_mass
 
 TILE = 128
+BATCH = 8  # as the engine
+
+
+def batches(corners):
+    return [corners[start : start + BATCH] for start in range(0, len(corners), BATCH)]
 
 
 def whole(tiles, shape):
@@ -58,25 +65,26 @@ def by_patch(model, image, corners, window, methods, target):
     grown = tuple(length + TILE + window for length in shape)
     blender = Blender(grown, corners, window, TILE)
     tiles, logits = {name: {} for name in methods}, []
-    for y, x in corners:
-        patch = torch.from_numpy(padded[None, :, y : y + window, x : x + window])
-        answer = attribute_many(model, patch.contiguous(memory_format=torch.channels_last), methods, target)
-        logits.append(answer.logits[0].numpy())
-        for tile, maps in blender.add((y, x), {k: v[0].numpy() for k, v in answer.maps.items()}):
-            for name in methods:
-                tiles[name][tile] = maps[name]
+    for batch in batches(corners):
+        patches = torch.from_numpy(np.stack([padded[:, y : y + window, x : x + window] for y, x in batch]))
+        answer = attribute_many(model, patches.contiguous(memory_format=torch.channels_last), methods, target)
+        logits.extend(answer.logits.numpy())
+        for index, corner in enumerate(batch):
+            for tile, maps in blender.add(corner, {k: v[index].numpy() for k, v in answer.maps.items()}):
+                for name in methods:
+                    tiles[name][tile] = maps[name]
     return {name: whole(tiles[name], grown)[:, : shape[0], : shape[1]] for name in methods}, np.array(logits)
 
 
 def bare_loop(model, image, corners, window, target):
     """The input gradient summed over patches and nothing else."""
     total = torch.zeros(image.shape)
-    for y, x in corners:
-        leaf = torch.from_numpy(image[None, :, y : y + window, x : x + window])
+    for batch in batches(corners):
+        leaf = torch.from_numpy(np.stack([image[:, y : y + window, x : x + window] for y, x in batch]))
         leaf = leaf.contiguous(memory_format=torch.channels_last).requires_grad_()
-        total[:, y : y + window, x : x + window] += torch.autograd.grad(model(leaf)[:, target].sum(), leaf)[
-            0
-        ][0]
+        (gradients,) = torch.autograd.grad(model(leaf)[:, target].sum(), leaf)
+        for (y, x), one in zip(batch, gradients, strict=True):
+            total[:, y : y + window, x : x + window] += one
     return total
 
 
@@ -105,7 +113,7 @@ def time_it(options):
                 lambda: seamless(network, image, corners, ["grad_cam"], 1, options.block),
                 lambda: by_patch(model, image, corners, options.window, ["grad_cam"], 1),
                 options.repeats,
-            ).row("Grad-CAM, seamless", "`attribute` and `Blender`, patch by patch")
+            ).row("Grad-CAM, seamless", "`attribute_many` and `Blender`, patch by patch")
         )
     else:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
