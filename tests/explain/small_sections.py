@@ -41,13 +41,14 @@ def panel_of(targets):
     return Panel(tuple(parse_channel(target) for target in targets))
 
 
-def checkpoint_of(patch=64, target=32, targets=TARGETS):
+def checkpoint_of(patch=64, target=32, targets=TARGETS, architecture="resnet18"):
     torch.manual_seed(0)
-    network = create("resnet18", len(targets), 2)
-    network.fc.bias.data[:] = torch.tensor([0.1, -0.1])
+    network = create(architecture, len(targets), 2)
+    if architecture == "resnet18":
+        network.fc.bias.data[:] = torch.tensor([0.1, -0.1])
     count = len(targets)
     return Checkpoint(
-        "resnet18", ["control", "patient"], panel_of(targets), Scaling((1.0,) * count, (1.5,) * count),
+        architecture, ["control", "patient"], panel_of(targets), Scaling((1.0,) * count, (1.5,) * count),
         PatchGeometry(patch, target), {"train": ["A"], "validation": [], "test": ["B"]}, {}, {},
         network.eval().state_dict(), weights_sha256="w" * 64,
     )  # fmt: skip

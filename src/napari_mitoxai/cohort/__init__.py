@@ -4,10 +4,12 @@ from napari_mitoxai.cohort.cohort import Cohort, Member, read_cohort
 from napari_mitoxai.cohort.patches import (
     TISSUE_BLOCK,
     PatchGeometry,
+    all_corners,
     patch_corners,
     read_patches,
     reduced,
     tissue_mask,
+    with_tissue,
 )
 from napari_mitoxai.cohort.scaling import Scaling, fit_scaling
 from napari_mitoxai.cohort.split import Split, split_subjects
@@ -19,6 +21,7 @@ __all__ = [
     "PatchGeometry",
     "Scaling",
     "Split",
+    "all_corners",
     "fit_scaling",
     "patch_corners",
     "read_cohort",
@@ -26,4 +29,5 @@ __all__ = [
     "reduced",
     "split_subjects",
     "tissue_mask",
+    "with_tissue",
 ]

@@ -116,15 +116,23 @@ def patch_corners(
         Upper left corners, row by row, in pixels; the last row and column end at the section's edge (less than one
         map pixel away from it).
     """
-    height, width = shape[-2:]
-    rows, columns = (_starts(length, geometry, overlap) for length in (height, width))
-    corners = []
-    for y in rows:
-        for x in columns:
-            window = tissue[_blocks(y, geometry.patch_size), _blocks(x, geometry.patch_size)]
-            if window.size and window.mean() >= min_tissue:
-                corners.append((y, x))
-    return corners
+    return with_tissue(all_corners(shape, geometry, overlap=overlap), geometry.patch_size, tissue, min_tissue)
+
+
+def all_corners(
+    shape: Sequence[int], geometry: PatchGeometry, *, overlap: float = 0.5
+) -> list[tuple[int, int]]:
+    """Lay overlapping patches over a whole section, tissue or not; see `patch_corners`."""
+    rows, columns = (_starts(length, geometry, overlap) for length in shape[-2:])
+    return [(y, x) for y in rows for x in columns]
+
+
+def with_tissue(
+    corners: Sequence[tuple[int, int]], side: int, tissue: NDArray[np.bool_], min_tissue: float
+) -> list[tuple[int, int]]:
+    """Those of some patches of this side that have at least this share of tissue."""
+    shares = ((corner, tissue[_blocks(corner[0], side), _blocks(corner[1], side)]) for corner in corners)
+    return [corner for corner, window in shares if window.size and window.mean() >= min_tissue]
 
 
 def _starts(length: int, geometry: PatchGeometry, overlap: float) -> list[int]:

@@ -370,6 +370,10 @@ def explain_on_cluster(
     Cancelled
         If it was cancelled; what is finished is kept and used by the next call.
     """
+    if request.approach == "seamless":
+        raise MitoxaiError(
+            "The seamless mode computes a section in one piece, on one machine: leave the scheduler out, or explain patch by patch."
+        )
     try:
         from distributed import Client
     except ImportError as error:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from napari_mitoxai import __version__
-from napari_mitoxai.cohort import PatchGeometry, patch_corners, tissue_mask
+from napari_mitoxai.cohort import PatchGeometry, all_corners, tissue_mask, with_tissue
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, remove, replace
 from napari_mitoxai.common.provenance import now, software
@@ -19,6 +19,8 @@ from napari_mitoxai.explain.blending import Block
 from napari_mitoxai.explain.description import Unsuitable
 from napari_mitoxai.explain.filling import Corner, Maps, Work, ask, fill, prepared
 from napari_mitoxai.explain.plan import PREDICTED, TRUE, Request, Score, class_index
+from napari_mitoxai.explain.seamless_filling import fill_seamlessly, seamless_network, windows
+from napari_mitoxai.explain.seamless_network import SeamlessNetwork
 from napari_mitoxai.explain.store import MapGrid, MapStore, create_store, is_map_store, open_maps, slices_of
 from napari_mitoxai.explain.watcher import View, Watcher
 from napari_mitoxai.imc import Section
@@ -88,28 +90,33 @@ def explain_section(
     """
     cancel = cancel or CancelToken()
     refuse_taken(out, overwrite=overwrite)
+    model = prepared(checkpoint, device)
+    seamless = seamless_network(model, checkpoint, request) if request.approach == "seamless" else None
     progress(Progress("Finding tissue", 0, 1, section.name))
-    work = work_for(section, checkpoint, request, area, cancel)
+    work = work_for(section, checkpoint, request, area, cancel, seamless=seamless)
     store = open_partial(out, work, request, subject)
     writing = Writing(store, work, watcher or Watcher())
-    model = prepared(checkpoint, device)
     try:
         if request.target == PREDICTED:
             known = store.patch_probabilities()
-            unknown = [corner for corner in work.corners if corner not in known]
+            unknown = [corner for corner in work.corners if corner not in known and work.is_whole(corner)]
             ask(work, model, unknown, writing, batch_size=batch_size, progress=progress, cancel=cancel)
             work = with_predicted(work, store)
         writing.start(work)
-        fill(
-            work,
-            model,
-            work.blocks() - store.finished_blocks(),
-            writing,
-            batch_size=batch_size,
-            previews=watcher is not None,
-            progress=progress,
-            cancel=cancel,
-        )
+        blocks = work.blocks() - store.finished_blocks()
+        if seamless is not None:
+            fill_seamlessly(work, seamless, blocks, writing, progress=progress, cancel=cancel)
+        else:
+            fill(
+                work,
+                model,
+                blocks,
+                writing,
+                batch_size=batch_size,
+                previews=watcher is not None,
+                progress=progress,
+                cancel=cancel,
+            )
         return finish(store, work, out, progress, cancel)
     except Unsuitable:
         remove(store.path)  # there is nothing in it, and never will be
@@ -140,6 +147,7 @@ def work_for(
     area: Area | None,
     cancel: CancelToken,
     corners: list[Corner] | None = None,
+    seamless: SeamlessNetwork | None = None,
 ) -> Work:
     """What a request means for a section: where its patches are, unless that is known, and what is computed for them."""
     wanted = request.wanted()
@@ -147,23 +155,32 @@ def work_for(
     geometry = checkpoint.geometry
     geometry.check(section.shape, section.name)
     score = _score(request, checkpoint, section)
-    if corners is None:
-        corners = _corners_on_tissue(section, geometry, request.overlap, area, cancel)
     height, width = (length // geometry.reduction for length in section.shape[1:])
+    if corners is None:
+        if seamless is None:
+            corners = all_corners(section.shape, geometry, overlap=request.overlap)
+        else:
+            corners = windows(seamless, (height, width), geometry.reduction, request.overlap)
+        corners = _on_tissue(section, geometry, corners, area, cancel)
     return Work(section, checkpoint, corners, (height, width), wanted, score, request.pooling, area)
 
 
-def _corners_on_tissue(
-    section: Section, geometry: PatchGeometry, overlap: float, area: Area | None, cancel: CancelToken
+def _on_tissue(
+    section: Section,
+    geometry: PatchGeometry,
+    corners: list[Corner],
+    area: Area | None,
+    cancel: CancelToken,
 ) -> list[Corner]:
-    tissue = tissue_mask(section, cancel)
-    corners = patch_corners(section.shape, geometry, tissue, overlap=overlap, min_tissue=_MIN_TISSUE)
+    """Those of the patches that show tissue and, if only an area is asked for, touch it."""
+    side = geometry.patch_size
+    corners = with_tissue(corners, side, tissue_mask(section, cancel), _MIN_TISSUE)
     if not corners:
         raise MitoxaiError(
             f"{section.name} has no tissue that can be told from the empty slide: check its channels."
         )
     if area is not None:
-        corners = [corner for corner in corners if area.touches(corner, geometry.patch_size)]
+        corners = [corner for corner in corners if area.touches(corner, side)]
         if not corners:
             raise MitoxaiError(f"There is no tissue in this part of {section.name}: choose another part.")
     return corners

@@ -73,8 +73,20 @@ class Work:
     def blocks(self) -> set[Block]:
         """The blocks that hold anything."""
         blender = Blender(self.shape, (), self.side, BLOCK)
-        touched = {block for corner in self.corners for block in blender.blocks_of(self.in_map(corner))}
+        last = tuple((length - 1) // BLOCK for length in self.shape)
+        touched = {
+            (min(row, last[0]), min(column, last[1]))
+            for corner in self.corners
+            for row, column in blender.blocks_of(self.in_map(corner))
+        }
         return {block for block in touched if self.inside(block) is None or bool(np.any(self.inside(block)))}
+
+    def is_whole(self, corner: Corner) -> bool:
+        """Whether a patch lies on the section; the last windows of the seamless mode may hang over its edge."""
+        side = self.geometry.patch_size
+        return all(
+            start + side <= length for start, length in zip(corner, self.section.shape[1:], strict=True)
+        )
 
     def corners_of(self, blocks: Collection[Block]) -> list[Corner]:
         """The patches that touch any of these blocks."""
@@ -165,10 +177,10 @@ def fill(
         for index, corner in enumerate(batch):
             patch = {label: values[index] for label, values in maps.items()}
             for block, blended in blender.add(at[corner], patch):
-                listener.on_block(block, _asked_for(work, block, blended))
+                listener.on_block(block, asked_for(work, block, blended))
         if previews:
             for block in {block for corner in batch for block in blender.waiting_of(at[corner])}:
-                listener.on_unfinished(block, _asked_for(work, block, blender.unfinished(block)))
+                listener.on_unfinished(block, asked_for(work, block, blender.unfinished(block)))
 
     with (
         CancellingMode(cancel),
@@ -195,7 +207,7 @@ def fill(
                 {corner: row.tolist() for corner, row in zip(batch, probabilities, strict=True)}
             )
             maps = {label: _on_grid(values, work.side) for label, values in answers.maps.items()}
-            _refuse_not_finite(maps, work.section.name)
+            refuse_not_finite(maps, work.section.name)
             if handed_over is not None:
                 handed_over.result()
             handed_over = other_thread.submit(hand_over, batch, maps)
@@ -296,7 +308,7 @@ class _Clock:
         )
 
 
-def _asked_for(work: Work, block: Block, maps: Maps) -> Maps:
+def asked_for(work: Work, block: Block, maps: Maps) -> Maps:
     """A blended block as it is stored: channels pooled, nothing outside the area."""
     inside = work.inside(block)
     pooled = {label: pool(values, work.pooling) for label, values in maps.items()}
@@ -310,7 +322,8 @@ def _on_grid(values: Tensor, side: int) -> NDArray[np.float32]:
     return np.asarray(values.float().cpu().numpy())
 
 
-def _refuse_not_finite(maps: Maps, section: str) -> None:
+def refuse_not_finite(maps: Maps, section: str) -> None:
+    """Raise if a map holds values that are not numbers."""
     for label, values in maps.items():
         if not np.isfinite(values).all():
             raise MitoxaiError(

@@ -124,26 +124,57 @@ class PatchReader:
             and (row, last) not in self._cells
         ):
             last += 1
-        top, bottom, left, right = (
-            row * _CELL,
-            min((row + 1) * _CELL, self._shape[0]),
-            first * _CELL,
-            min(last * _CELL, self._shape[1]),
+        rows = slice(row * _CELL, min((row + 1) * _CELL, self._shape[0]))
+        columns = slice(first * _CELL, min(last * _CELL, self._shape[1]))
+        values = read_on_grid(self._section, self._channels, self._reduction, rows, columns)
+        if self._whole:
+            values = self._scaling(values)
+        for index, column in enumerate(range(first, last)):
+            self._cells[row, column] = np.ascontiguousarray(values[:, :, index * _CELL : (index + 1) * _CELL])
+
+
+def read_on_grid(
+    section: Section, channels: Sequence[int], reduction: int, rows: slice, columns: slice
+) -> NDArray[np.float32]:
+    """Read a part of a section averaged down to map pixels, a strip at a time.
+
+    Parameters
+    ----------
+    section : Section
+    channels : sequence of int
+        Planes, in the order wanted.
+    reduction : int
+        Section pixels a map pixel, along each axis.
+    rows, columns : slice
+        In map pixels.
+
+    Returns
+    -------
+    ndarray of float32 (C, rows, columns)
+        Mean counts a pixel.
+
+    Raises
+    ------
+    MitoxaiError
+        If the file cannot be read, or holds values that are not numbers.
+    """
+    width = (columns.stop - columns.start) * reduction
+    step = max(_READ_BYTES // (4 * len(channels) * width * reduction), 1)
+    strips = []
+    for top in range(rows.start, rows.stop, step):
+        bottom = min(top + step, rows.stop)
+        counts = section.read(
+            channels,
+            y=slice(top * reduction, bottom * reduction),
+            x=slice(columns.start * reduction, columns.stop * reduction),
         )
-        side = self._reduction
-        counts = self._section.read(
-            self._channels, y=slice(top * side, bottom * side), x=slice(left * side, right * side)
-        )
-        if side > 1:
-            counts = F.avg_pool2d(
-                torch.from_numpy(counts), side
-            ).numpy()  # five times faster than numpy's mean
+        if reduction > 1:
+            counts = F.avg_pool2d(torch.from_numpy(counts), reduction).numpy()  # five times as fast as numpy
         if not np.isfinite(counts).all():
             _, y, x = np.argwhere(~np.isfinite(counts))[0]
             raise MitoxaiError(
-                f"{self._section.name} holds values that are not numbers near ({(left + x) * side}, {(top + y) * side}) px: "
-                "repair the file first."
+                f"{section.name} holds values that are not numbers near "
+                f"({(columns.start + x) * reduction}, {(top + y) * reduction}) px: repair the file first."
             )
-        values = self._scaling(counts) if self._whole else counts
-        for index, column in enumerate(range(first, last)):
-            self._cells[row, column] = np.ascontiguousarray(values[:, :, index * _CELL : (index + 1) * _CELL])
+        strips.append(counts)
+    return strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)

@@ -7,8 +7,12 @@ from qtpy.QtWidgets import QComboBox
 
 from napari_mitoxai import explain
 from napari_mitoxai.common import CancelToken, ProgressCallback
+from napari_mitoxai.explain.plan import PREDICTED
+from napari_mitoxai.napari.area_chooser import AreaChooser
+from napari_mitoxai.napari.fields import wrapping
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.libraries import load_libraries
+from napari_mitoxai.napari.method_settings import MethodSettings
 from napari_mitoxai.napari.overlay import LiveMaps
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
@@ -21,6 +25,17 @@ if TYPE_CHECKING:
     from napari_mitoxai.napari.runs import RunSummary
 
 _USUAL = ("grad_cam", "guided_backprop", "lrp_epsilon")
+# what this tab has widgets of its own for
+_FILLED_IN = (
+    "run", "sections", "target", "against", "region", "shapes", "fibres", "fibre_ids", "settings",
+)  # fmt: skip
+
+
+def _class_box(field: str) -> QComboBox:
+    box = QComboBox()
+    box.setObjectName(field)
+    box.setToolTip(wrapping(ExplainParameters.model_fields[field].description or ""))
+    return box
 
 
 class ExplainPanel(TaskPanel):
@@ -33,27 +48,17 @@ class ExplainPanel(TaskPanel):
         methods = [explain.method(name) for name in names]
         choices = {method.name: (method.title, method.description) for method in methods}
         self.form = Form(
-            ExplainParameters,
-            leave_out=(
-                "run",
-                "sections",
-                "target",
-                "region",
-                "shapes",
-                "fibres",
-                "fibre_ids",
-                "settings",
-                "against",
-            ),
-            choices={"methods": choices},
-            browse={"out": "save"},
+            ExplainParameters, leave_out=_FILLED_IN, choices={"methods": choices}, browse={"out": "save"}
         )
         self.form.set_values({"methods": list(_USUAL)})
         self._missing = wrapped(name="what_is_missing")
-        self._target = QComboBox()
-        self._target.setObjectName("target")
-        self._target.setToolTip(ExplainParameters.model_fields["target"].description or "")
+        self._target, self._against = _class_box("target"), _class_box("against")
+        self._area = AreaChooser(state)
         self.form.add_row("Class", self._target)
+        self.form.add_row("Part", self._area)
+        self.form.add_folded("Against", self._against)
+        self._settings = MethodSettings()
+        self.form.add_folded("", self._settings)
         self._verdict = wrapped(name="verdict")
         self._live: LiveMaps | None = None
         self.add(self._missing)
@@ -63,9 +68,14 @@ class ExplainPanel(TaskPanel):
         self._column.addStretch(1)
         state.section_changed.connect(self._on_section)
         state.run_changed.connect(self._on_run)
-        self.form.changed.connect(self.refresh_starters)
+        self.form.changed.connect(self._on_form)
         self._on_run(state.run)
         self._on_section()
+        self._on_form()
+
+    def _on_form(self) -> None:
+        self._settings.set_methods(self.form.field("methods").value())
+        self.refresh_starters()
 
     def _ready(self) -> bool:
         section, run = self._state.section, self._state.run
@@ -78,9 +88,15 @@ class ExplainPanel(TaskPanel):
 
     def _on_run(self, run: "RunSummary | None") -> None:
         self._target.clear()
+        self._against.clear()
         if run is not None:
-            self._target.addItems(run.classes)
+            for name in run.classes:
+                self._target.addItem(name, name)
+            self._target.addItem("the one that the model calls it", PREDICTED)
             self._target.setCurrentIndex(len(run.classes) - 1)
+            self._against.addItem("no other class", None)
+            for name in run.classes:
+                self._against.addItem(name, name)
         self._target.setEnabled(run is not None)
         self._say_what_is_missing()
 
@@ -107,14 +123,21 @@ class ExplainPanel(TaskPanel):
         section, run = self._state.section, self._state.run
         if section is None or run is None:
             return
+        names = self.form.field("methods").value()
         parameters = self.form.parameters(
-            run=run.path, sections=[section.path], target=self._target.currentText() or None
+            run=run.path,
+            sections=[section.path],
+            methods=self._settings.labels(names),
+            settings=self._settings.settings(names),
+            target=self._target.currentData(),
+            against=self._against.currentData(),
         )
+        area = self._area.area(section)
         live = self._live = LiveMaps(self._state, section)
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> ExplainResult:
             load_libraries(progress)
-            return explain_one(parameters, watcher=live, progress=progress, cancel=cancel)
+            return explain_one(parameters, area=area, watcher=live, progress=progress, cancel=cancel)
 
         if self._state.runner.run("Explaining", work, on_done=self._on_explained, on_end=self._on_end):
             self._verdict.setText("")
@@ -132,10 +155,14 @@ class ExplainPanel(TaskPanel):
             result.use_of_subject,
             f"Its subject was used to {result.use_of_subject} the model: this is no test of it.",
         )
+        what = live.section.name if result.whole else f"This part of {live.section.name}"
+        left_out = "".join(
+            f"<br>Without {escape(label)}: {escape(reason)}" for label, reason in result.left_out.items()
+        )
         self._verdict.setText(
-            f"<b>{escape(live.section.name)} is called {escape(result.verdict['call'])}</b>, {100 * probability:.0f} % sure "
+            f"<b>{escape(what)} is called {escape(result.verdict['call'])}</b>, {100 * probability:.0f} % sure "
             f"over {result.verdict['patches']} patches. {use}"
-            f"<br>The maps explain {escape(result.target)} and are in {escape(result.maps.name)}."
+            f"<br>The maps explain {escape(result.target)} and are in {escape(result.maps.name)}.{left_out}"
         )
         self._verdict.setToolTip(str(result.maps))
         self.reveal(self._verdict)

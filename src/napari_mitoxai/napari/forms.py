@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
@@ -24,18 +25,18 @@ from napari_mitoxai.napari.fields import (
     wrapping,
 )
 from napari_mitoxai.napari.more_fields import CheckListField, OptionalField, PathField
-from napari_mitoxai.tasks import TaskParameters, validated
+from napari_mitoxai.tasks import validated
 
-Model = TypeVar("Model", bound=TaskParameters)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Form(QWidget, Generic[Model]):
-    """The form of a task.
+    """The form of a parameter model: that of a task, or of an explanation method.
 
     Parameters
     ----------
     model : type
-        The task's parameter model.
+        The parameter model.
     leave_out : collection of str
         Fields that the dock fills in itself.
     choices : mapping, optional
@@ -70,6 +71,7 @@ class Form(QWidget, Generic[Model]):
             _add_row(folded if extra.get("advanced") else plain, name, info, field)
             field.changed.connect(self.changed)
             self._fields[name] = field
+        self._folded = folded
         layout.addLayout(plain)
         if folded.rowCount():
             layout.addWidget(_more(folded))
@@ -78,6 +80,13 @@ class Form(QWidget, Generic[Model]):
     def add_row(self, title: str, widget: QWidget) -> None:
         """Add a row that the model does not have, above *More*."""
         self._plain.addRow(title, widget)
+
+    def add_folded(self, title: str, widget: QWidget) -> None:
+        """Add a row that the model does not have, under *More*; without a title it takes the whole width."""
+        if title:
+            self._folded.addRow(title, widget)
+        else:
+            self._folded.addRow(widget)
 
     def field(self, name: str) -> Field:
         """The editor of a field."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_mitoxai.common import MitoxaiError
 
-Model = TypeVar("Model", bound="TaskParameters")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class TaskParameters(BaseModel):
