@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from napari_mitoxai.explain.description import Method, MethodParameters
+from napari_mitoxai.explain.description import Method, MethodParameters, Unsuitable
 from napari_mitoxai.explain.registry import available, faults, method, resolve
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "Method",
     "MethodParameters",
     "StoreCallback",
+    "Unsuitable",
     "attribute",
     "attribute_many",
     "available",

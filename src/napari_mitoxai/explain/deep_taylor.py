@@ -6,41 +6,43 @@ Every operation shares by what excites (z⁺), without biases, so that relevance
 convolution, linear              z⁺; a batch norm after it is fused with it
 batch norm elsewhere             passed on unchanged: z⁺ of a layer with one input for each output
 a + b, averages                  z⁺ of their terms
-anything else                    as in `napari_mitoxai.explain.relevance_mode`
+matrix products                  an error: which of their weights are positive cannot be seen
+anything else                    as in `napari_mitoxai.explain.relevance_rules`
 ===============================  ==========================================================================
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from napari_mitoxai.explain.calls import Call, apply_rule
 from napari_mitoxai.explain.catalogue import DeepTaylorParameters
-from napari_mitoxai.explain.function_names import WEIGHTED_MAPS
-from napari_mitoxai.explain.innvestigate_mode import InnvestigateDeepTaylorMode, checked
+from napari_mitoxai.explain.innvestigate_rules import EXACT, InnvestigateDeepTaylorRules, checked
 from napari_mitoxai.explain.kernel_rules import Bounded, KernelRule, Stabiliser, ZPlus
+from napari_mitoxai.explain.needs import Needs, reads
 from napari_mitoxai.explain.question import Question
-from napari_mitoxai.explain.relevance_mode import RelevanceMode, transposed
+from napari_mitoxai.explain.relevance_rules import RelevanceRules, transposed
+from napari_mitoxai.explain.steps import NormStep, Rules, Step, WeightedMapStep
+
+_Z_PLUS = ZPlus()
 
 
-class DeepTaylorMode(RelevanceMode):
-    """The rules of one forward pass; see the module.
+@dataclass(frozen=True)
+class DeepTaylorRules(RelevanceRules):
+    """What relevance does at each step; see the module."""
 
-    Parameters
-    ----------
-    first : KernelRule, optional
-        The rule of convolutions and linear layers that read the input of the network.
-    """
+    convolution: KernelRule = _Z_PLUS
+    dense: KernelRule = _Z_PLUS
+    stabiliser: Stabiliser = EXACT
 
-    def __init__(self, first: KernelRule | None = None) -> None:
-        super().__init__(ZPlus(), ZPlus(), Stabiliser(0.0, relative=False), first)
-        for name in WEIGHTED_MAPS:  # which of their weights are positive cannot be seen
-            self._handlers.pop(name)
+    replaces: ClassVar[frozenset[type[Step]]] = RelevanceRules.replaces - {WeightedMapStep}
+    refuses: ClassVar[frozenset[type[Step]]] = RelevanceRules.refuses | {WeightedMapStep}
 
-    def on_lone_batch_norm(self, call: Call, x: Tensor, scale: Tensor) -> Tensor:
+    def of_lone_batch_norm(self, step: NormStep, relevance: Tensor) -> Tensor:
         """See the module."""
-        return apply_rule(call.run, lambda relevance: (relevance,), x)
+        return relevance
 
     def share_sum(self, a: Tensor, b: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor]:
         """See the module; where no term is positive, in the ratio of the negative ones."""
@@ -66,14 +68,17 @@ class DeepTaylorMode(RelevanceMode):
         return shared
 
 
-def deep_taylor(question: Question, parameters: DeepTaylorParameters) -> Tensor:
-    """Deep Taylor decomposition of the positive part of the target logits (N, C, H, W)."""
+def _rules(parameters: DeepTaylorParameters) -> Rules:
     canonical = parameters.mode == "canonical"
     first: KernelRule | None = None
     if parameters.low is not None and parameters.high is not None:
         first = Bounded(parameters.low, parameters.high, widen=canonical)
-    mode = DeepTaylorMode(first) if canonical else InnvestigateDeepTaylorMode(first)
-    leaf, logits = question.ask(mode)
-    mode.check_seen(logits)
-    relevance = question.back_to(leaf, logits, start=question.scores(logits).detach().clamp(min=0))
-    return relevance if canonical else checked(relevance)
+    return DeepTaylorRules(first=first) if canonical else InnvestigateDeepTaylorRules(first)
+
+
+@reads(lambda parameters: Needs((_rules(parameters),)))
+def deep_taylor(question: Question, parameters: DeepTaylorParameters) -> Tensor:
+    """Deep Taylor decomposition of the positive part of the target logits (N, C, H, W)."""
+    start = question.score_as_relevance("Deep Taylor", contrast=False).clamp(min=0)
+    relevance = question.back(_rules(parameters), start)
+    return relevance if parameters.mode == "canonical" else checked(relevance)

@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from napari_mitoxai.common import MitoxaiError
 
 
+class Unsuitable(MitoxaiError):  # noqa: N818 - read as a sentence, as Cancelled is
+    """A method has no meaning for this network or this question; another one may have."""
+
+
 class MethodParameters(BaseModel):
     """The parameters of a method; every field has a default, a title, a description and bounds."""
 
