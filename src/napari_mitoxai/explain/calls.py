@@ -179,3 +179,10 @@ def apply_rule(
         return result
     applied: Tensor = _Ruled.apply(forward, backward, *inputs)
     return applied
+
+
+def without_history(tensor: Tensor) -> Tensor:
+    """The same values, from which a signal can be taken but goes no further; may be changed in place, as a leaf may not."""
+    start = tensor.detach().requires_grad_()
+    applied: Tensor = _Ruled.apply(start.detach, lambda signal: (signal,), start)
+    return applied

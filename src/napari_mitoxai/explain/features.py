@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.explain.calls import Call, apply_rule, tensors_in
+from napari_mitoxai.explain.calls import Call, tensors_in, without_history
 
 _CONVOLUTIONS = {"conv2d", "conv_transpose2d"}
 # What condenses a feature map or takes it apart: its result is no longer the network's picture of the input.
@@ -65,12 +65,6 @@ class FeatureFollower:
         return any(
             t in self._maps and t.shape[2:] == result.shape[2:] for t in tensors_in((call.args, call.kwargs))
         )
-
-
-def without_history(tensor: Tensor) -> Tensor:
-    """The same values, from which a gradient can be taken but not further; may be changed in place."""
-    start = tensor.detach().requires_grad_()
-    return apply_rule(start.detach, lambda signal: (signal,), start)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -43,15 +43,10 @@ class Stabiliser:
 
 
 class KernelRule(Protocol):
-    """A rule of linear layers.
+    """A rule of linear layers."""
 
-    Attributes
-    ----------
-    uses_output : bool
-        Whether it wants the output z = W x + b, or can do without it being kept.
-    """
-
-    uses_output: ClassVar[bool]
+    def uses_output(self, kernel: Kernel) -> bool:
+        """Whether it wants the output z = W x + b of a kernel, or can do without it being kept."""
 
     def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
         """Relevance of what a layer read, given that of its output."""
@@ -62,7 +57,10 @@ class Epsilon:
     """Shares in proportion to what each input added to the output; the bias and epsilon absorb their part."""
 
     stabiliser: Stabiliser
-    uses_output: ClassVar[bool] = True
+
+    def uses_output(self, kernel: Kernel) -> bool:
+        """See `KernelRule`."""
+        return True
 
     def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
         """See `KernelRule`."""
@@ -84,10 +82,10 @@ class _Contributions:
         self._kernel = kernel
         self._terms = terms
 
-    def total(self) -> Tensor:
+    def total(self, bias: Tensor | None = None) -> Tensor:
         """Their sum at each output."""
         (first, weight), *others = self._terms
-        z = self._kernel.forward(first, weight, None)
+        z = self._kernel.forward(first, weight, bias)
         for x, weight in others:
             z += self._kernel.forward(x, weight, None)
         return z
@@ -152,7 +150,10 @@ class AlphaBeta:
     beta: float
     stabiliser: Stabiliser
     whole_bias: bool = False
-    uses_output: ClassVar[bool] = False
+
+    def uses_output(self, kernel: Kernel) -> bool:
+        """See `KernelRule`."""
+        return kernel.is_depthwise
 
     def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
         """See `KernelRule`."""
@@ -168,11 +169,13 @@ class AlphaBeta:
         self, parts: _Parts, layer: KernelStep, relevance: Tensor, factor: float, *, exciting: bool
     ) -> Tensor:
         contributions = parts.of(exciting=exciting)
-        z, bias = parts.total(contributions, exciting=exciting), layer.kernel.bias
-        if bias is not None:
-            if not self.whole_bias:
-                bias = bias.clamp(min=0) if exciting else bias.clamp(max=0)
-            z = z + layer.kernel.by_output(bias)
+        bias = layer.kernel.bias
+        if bias is not None and self.whole_bias:
+            z = layer.once(f"total {exciting} and bias", lambda: contributions.total(bias))
+        else:
+            z = parts.total(contributions, exciting=exciting)
+            if bias is not None:
+                z = z + layer.kernel.by_output(bias.clamp(min=0) if exciting else bias.clamp(max=0))
         share = relevance / self.stabiliser(z)
         return contributions.weighted(share if factor == 1 else share.mul_(factor))
 
@@ -189,7 +192,10 @@ class ZPlus:
     """
 
     complete: bool = True
-    uses_output: ClassVar[bool] = False
+
+    def uses_output(self, kernel: Kernel) -> bool:
+        """See `KernelRule`."""
+        return False
 
     def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
         """See `KernelRule`."""
@@ -223,7 +229,10 @@ class Bounded:
     low: float
     high: float
     widen: bool = True
-    uses_output: ClassVar[bool] = False
+
+    def uses_output(self, kernel: Kernel) -> bool:
+        """See `KernelRule`."""
+        return False
 
     def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
         """See `KernelRule`."""
@@ -242,7 +251,9 @@ class Bounded:
 class Flat:
     """Shares evenly among all inputs that an output sees, whatever their values and weights."""
 
-    uses_output: ClassVar[bool] = False
+    def uses_output(self, kernel: Kernel) -> bool:
+        """See `KernelRule`."""
+        return False
 
     def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
         """See `KernelRule`."""

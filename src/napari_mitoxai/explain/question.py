@@ -124,6 +124,8 @@ class Question:
     @property
     def logits(self) -> Tensor:
         """The class scores (N, classes)."""
+        if self._logits is None and self._needs != Needs():
+            self._pass_for(self._needs)
         if self._logits is None:
             with torch.no_grad():
                 self._logits = self._checked(self.model(self.inputs.clone())).detach()

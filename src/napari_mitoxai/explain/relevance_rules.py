@@ -90,7 +90,7 @@ class RelevanceRules(Rules):
 
     def uses_output(self, step: KernelStep) -> bool:
         """See `Rules`."""
-        return self.rule_of(step).uses_output
+        return self.rule_of(step).uses_output(step.kernel)
 
     def rule_of(self, step: KernelStep) -> KernelRule:
         """The rule of a convolution or linear layer."""
