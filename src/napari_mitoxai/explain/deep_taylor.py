@@ -15,12 +15,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from napari_mitoxai.explain.catalogue import DeepTaylorParameters
 from napari_mitoxai.explain.innvestigate_rules import EXACT, InnvestigateDeepTaylorRules, checked
-from napari_mitoxai.explain.kernel_rules import Bounded, KernelRule, Stabiliser, ZPlus
+from napari_mitoxai.explain.kernel_rules import (
+    Bounded,
+    KernelRule,
+    Stabiliser,
+    ZPlus,
+    is_zero,
+    where_positive,
+)
 from napari_mitoxai.explain.needs import Needs, reads
 from napari_mitoxai.explain.question import Question
 from napari_mitoxai.explain.relevance_rules import RelevanceRules, transposed
@@ -46,25 +52,27 @@ class DeepTaylorRules(RelevanceRules):
 
     def share_sum(self, a: Tensor, b: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor]:
         """See the module; where no term is positive, in the ratio of the negative ones."""
-        positive = a.clamp(min=0) + b.clamp(min=0)
-        negative = a.clamp(max=0) + b.clamp(max=0)
-        excited = positive > 0
-        share = relevance / torch.where(excited, positive, torch.where(negative < 0, negative, 1.0))
-
-        def of(term: Tensor) -> Tensor:
-            return share * torch.where(excited, term.clamp(min=0), term.clamp(max=0))
-
-        return of(a), of(b)
+        first, second = a.clamp(min=0), b.clamp(min=0)
+        z = first + second
+        share = where_positive(relevance / z, z)
+        first, second = first * share, second * share
+        rest = relevance - where_positive(relevance, z)
+        if not is_zero(rest):
+            z = a.clamp(max=0) + b.clamp(max=0)
+            share = where_positive(rest / z, -z)
+            first, second = first + a.clamp(max=0) * share, second + b.clamp(max=0) * share
+        return first, second
 
     def share_linear_map(self, function: Callable[[Tensor], Tensor], x: Tensor, relevance: Tensor) -> Tensor:
         """See the module; where no value is positive, in the ratio of the negative ones."""
-        z, transpose = transposed(function, x.clamp(min=0))
-        excited = z > 0
-        shared = x.clamp(min=0) * transpose(torch.where(excited, relevance / z, 0.0))
-        rest = torch.where(excited, 0.0, relevance)
-        if bool(rest.any()):
-            z, transpose = transposed(function, x.clamp(max=0))
-            shared = shared + x.clamp(max=0) * transpose(torch.where(z < 0, rest / z, 0.0))
+        positive = x.clamp(min=0)
+        z, transpose = transposed(function, positive)
+        shared = positive * transpose(where_positive(relevance / z, z))
+        rest = relevance - where_positive(relevance, z)
+        if not is_zero(rest):
+            negative = x.clamp(max=0)
+            z, transpose = transposed(function, negative)
+            shared = shared + negative * transpose(where_positive(rest / z, -z))
         return shared
 
 

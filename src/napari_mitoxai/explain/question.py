@@ -66,6 +66,8 @@ class _Pass:
         return self.needs | needs == self.needs
 
     def back(self, source: Tensor, start: Tensor, rules: Rules) -> Tensor:
+        if self.logits.grad_fn is None:
+            raise Unsuitable(_UNTRACEABLE)
         if self.trace is not None:
             signal = self.trace.back(self.logits, source, start, rules, again=True)
         else:
@@ -285,7 +287,7 @@ class Question:
         with mode or nullcontext():
             logits: Any = self.model(start)
         self._checked(logits)
-        if traced and not logits.requires_grad:
+        if traced and logits.grad_fn is None:
             raise Unsuitable(_UNTRACEABLE)
         if self._logits is None:
             self._logits = logits.detach()

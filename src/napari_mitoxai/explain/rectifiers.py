@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from napari_mitoxai.explain.catalogue import RectifierParameters
 from napari_mitoxai.explain.description import Unsuitable
+from napari_mitoxai.explain.kernel_rules import where_positive
 from napari_mitoxai.explain.needs import Needs, reads
 from napari_mitoxai.explain.question import Question
 from napari_mitoxai.explain.steps import RectifierStep, Rules, Signals, Step
@@ -35,8 +35,8 @@ class RectifierRules(Rules):
         signal = signal.clamp(min=0)
         if not self.guided:
             return (signal,)
-        signal = torch.ops.aten.threshold_backward(signal, step.y, 0)  # only where y > 0
-        return (signal if step.top == math.inf else signal * (step.y < step.top),)
+        signal = where_positive(signal, step.y)
+        return (signal if step.top == math.inf else where_positive(signal, step.top - step.y),)
 
 
 _GUIDED, _DECONVNET = RectifierRules(guided=True), RectifierRules(guided=False)
