@@ -16,7 +16,7 @@ import torch
 
 from napari_mitoxai import simulate
 from napari_mitoxai.cohort import PatchGeometry, Scaling, patch_corners, read_patches, tissue_mask
-from napari_mitoxai.explain import explain_section
+from napari_mitoxai.explain import Request, explain_section
 from napari_mitoxai.imc import read_section, write_section
 from napari_mitoxai.models import Checkpoint, create
 
@@ -62,7 +62,12 @@ def main() -> None:
         def engine(methods: list[str]) -> float:
             start = time.perf_counter()
             explain_section(
-                section, checkpoint, methods, Path(folder) / "m.ome.zarr", batch_size=BATCH, overwrite=True
+                section,
+                checkpoint,
+                Request(methods),
+                Path(folder) / "m.ome.zarr",
+                batch_size=BATCH,
+                overwrite=True,
             )
             return time.perf_counter() - start
 

@@ -127,8 +127,10 @@ def _option(model: type[TaskParameters], name: str, field: FieldInfo) -> inspect
 
 
 def _parts(value: Any) -> Any:
-    """A list's items, each of which may hold several with commas between."""
-    return [part.strip() for item in value for part in item.split(",")] if isinstance(value, list) else value
+    """A list's items, each of which may hold several with commas between; paths may have commas of their own."""
+    if not isinstance(value, list):
+        return value
+    return [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
 
 
 # by command: how many positional arguments it has, its options that take several values, and those that take none
@@ -170,14 +172,20 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
             typer.echo(json.dumps(dataclasses.asdict(result), default=str, ensure_ascii=False))
         else:
             tell(result)
-        if getattr(
-            result, "cancelled", False
-        ):  # what was finished is kept, but a script must not take it for all
+        problems = getattr(result, "problems", [])
+        for problem in problems:
+            typer.echo(f"Error: {problem}", err=True)
+        # what was finished is kept, but a script must not take it for all
+        if getattr(result, "cancelled", False):
             raise typer.Exit(_EXIT_CANCELLED)
+        if problems:
+            raise typer.Exit(_EXIT_ERROR)
 
     positional = sum(bool(extra(model, name).get("argument")) for name in model.model_fields)
     several = [
-        name for name, field in model.model_fields.items() if typing.get_origin(field.annotation) is list
+        name
+        for name, field in model.model_fields.items()
+        if typing.get_origin(field.annotation) is list and not extra(model, name).get("argument")
     ]
     switches = {_flag(model, name) for name, field in model.model_fields.items() if field.annotation is bool}
     switches |= {"--no-" + switch.removeprefix("--") for switch in switches} | {"--json", "--help"}
@@ -213,10 +221,19 @@ def _tell_train(result: Any) -> None:
     typer.echo(f"Next: mitoxai explain {result.run} SECTION --method grad_cam --out MAPS.ome.zarr")
 
 
-def _tell_explain(result: Any) -> None:
+def _tell_explain(results: Any) -> None:
+    for result in results.sections:
+        _tell_maps(result)
+    if len(results.sections) == 1 and not results.failed:
+        (result,) = results.sections
+        typer.echo(f"Next: mitoxai figure {result.section} --maps {result.maps} --out FIGURE.pdf")
+
+
+def _tell_maps(result: Any) -> None:
     probabilities = ", ".join(f"{name} {value:.2f}" for name, value in result.verdict["probability"].items())
+    what = result.section.name if result.whole else f"this part of {result.section.name}"
     typer.echo(
-        f"The model calls it {result.verdict['call']} ({probabilities}; mean of {result.verdict['patches']} patches)."
+        f"The model calls {what} {result.verdict['call']} ({probabilities}; mean of {result.verdict['patches']} patches)."
     )
     if result.use_of_subject in ("train", "validation"):
         typer.echo(
@@ -225,7 +242,6 @@ def _tell_explain(result: Any) -> None:
     for note in result.notes:
         typer.echo(f"Note: {note}")
     typer.echo(f"Maps for {result.target}: {result.maps}")
-    typer.echo(f"Next: mitoxai figure {result.section} --maps {result.maps} --out FIGURE.pdf")
 
 
 def _tell_segment(result: Any) -> None:

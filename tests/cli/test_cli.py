@@ -41,7 +41,7 @@ def test_the_whole_path(simulated_cohort, tmp_path, mitoxai, one_thread):
     methods = ("--method", "grad_cam", "--method", "guided_backprop", "--method", "lrp_epsilon_plus")
     code, out, err = mitoxai("explain", run, section, *methods, "--out", maps, "--device", "cpu")
     assert code == 0, err
-    assert "The model calls it" in out
+    assert "The model calls P03.ome.tiff" in out
 
     code, out, err = mitoxai("segment", section, "--out", fibres)
     assert code == 0, err

@@ -27,6 +27,7 @@ def test_map_pixels_lie_centred_on_the_section_pixels_they_stand_for():
 
 def test_the_metadata_are_ome_zarr_with_a_pyramid_aligned_at_its_centres(store):
     store.write_block("lrp_epsilon", (0, 0), np.ones((2, BLOCK, BLOCK), np.float32))
+    store.mark_finished((0, 0))
     store.complete({"call": "patient"})
     document = json.loads((store.path / "lrp_epsilon" / "zarr.json").read_text())
     assert document["zarr_format"] == 3
@@ -52,6 +53,7 @@ def test_the_metadata_are_ome_zarr_with_a_pyramid_aligned_at_its_centres(store):
 def test_a_coarser_level_is_the_mean_of_the_finer_one(store):
     values = np.random.default_rng(0).normal(size=(2, BLOCK, BLOCK)).astype(np.float32)
     store.write_block("lrp_epsilon", (1, 1), values)
+    store.mark_finished((1, 1))
     store.complete({})
     coarse = store.levels("lrp_epsilon")[1].compute()
     expected = values.reshape(2, BLOCK // 2, 2, BLOCK // 2, 2).mean((2, 4))
@@ -94,14 +96,13 @@ def test_what_is_no_store(tmp_path):
 
 
 def test_a_line_cut_by_a_crash_costs_that_line_only(store):
-    store.note_patch((0, 0), [0.25, 0.75])
+    store.note_patches({(0, 0): [0.25, 0.75]})
     store.mark_finished((0, 0))
     for name in ("patches.jsonl", "finished.jsonl"):
         with (store.path / name).open("a") as file:
             file.write("[64, 0, 0.5")
     again = open_maps(store.path, writable=True)
-    again.note_patch((64, 0), [0.5, 0.5])
-    again.note_patch((128, 0), [1.0, 0.0])
+    again.note_patches({(64, 0): [0.5, 0.5], (128, 0): [1.0, 0.0]})
     again.mark_finished((1, 0))
     assert again.patch_probabilities() == {(0, 0): [0.25, 0.75], (64, 0): [0.5, 0.5], (128, 0): [1.0, 0.0]}
     assert again.finished_blocks() == {(0, 0), (1, 0)}

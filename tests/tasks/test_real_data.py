@@ -32,9 +32,9 @@ def test_a_stack_cohort_trains_and_explains_the_folder_of_jpegs(run, real_data, 
     assert any("validation" in note for note in run.metrics["notes"])
 
     section = real_data / "warren2020" / "layout" / "Dataset" / "controls" / "C01"
-    made = explain.run(
+    made = explain.explain_one(
         explain.ExplainParameters(
-            run=run.run, section=section, methods=["grad_cam", "guided_backprop", "lrp_epsilon_plus"],
+            run=run.run, sections=[section], methods=["grad_cam", "guided_backprop", "lrp_epsilon_plus"],
             out=tmp_path / "maps.ome.zarr", device="cpu",
         )
     )  # fmt: skip
@@ -65,7 +65,7 @@ def test_a_section_with_part_of_the_panel_names_what_is_missing(run, real_data, 
     with pytest.raises(MitoxaiError, match=r"P03.* has no channel SDHA, TOM22, NDUFB8, OSCP, GRIM19, VDAC1 "):
         explain.run(
             explain.ExplainParameters(
-                run=run.run, section=real_data / "warren2020" / "stacks" / "P03.ome.tiff", methods=["grad_cam"],
+                run=run.run, sections=[real_data / "warren2020" / "stacks" / "P03.ome.tiff"], methods=["grad_cam"],
                 out=tmp_path / "maps.ome.zarr", device="cpu",
             )
         )  # fmt: skip

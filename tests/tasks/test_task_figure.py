@@ -17,9 +17,9 @@ def made(trained_run, simulated_cohort, tmp_path_factory):
     """A folder with a section, its maps, its fibres and a figure; read only."""
     folder = tmp_path_factory.mktemp("figure")
     section = shutil.copy(simulated_cohort.parent / "P03.ome.tiff", folder / "P03.ome.tiff")
-    explained = explain.run(
+    explained = explain.explain_one(
         explain.ExplainParameters(
-            run=trained_run, section=section, methods=["grad_cam", "gradient"],
+            run=trained_run, sections=[section], methods=["grad_cam", "gradient"],
             out=folder / "maps.ome.zarr", device="cpu",
         )
     )  # fmt: skip
@@ -102,7 +102,7 @@ def test_fibres_and_maps_that_changed_are_refused(copy, trained_run):
     (copy / "fibres.tiff").write_bytes(content)
     explain.run(
         explain.ExplainParameters(
-            run=trained_run, section=copy / "P03.ome.tiff", methods=["grad_cam"],
+            run=trained_run, sections=[copy / "P03.ome.tiff"], methods=["grad_cam"],
             out=copy / "maps.ome.zarr", device="cpu", overwrite=True,
         )
     )  # fmt: skip
@@ -211,7 +211,7 @@ def test_explaining_needs_a_run_and_a_zarr_name(made, trained_run, tmp_path):
     ):
         with pytest.raises(MitoxaiError, match=sentence):
             explain.run(
-                explain.ExplainParameters(section=section, methods=["grad_cam"], device="cpu", **values)
+                explain.ExplainParameters(sections=[section], methods=["grad_cam"], device="cpu", **values)
             )
     assert list(tmp_path.iterdir()) == []
 
@@ -241,6 +241,6 @@ def test_a_wrong_value_is_named_by_its_title():
     with pytest.raises(MitoxaiError, match=r"^Epochs: .*greater than or equal to 1.*given: 0"):
         validated(train.TrainParameters, {"cohort": "a", "out": "b", "epochs": 0})
     with pytest.raises(MitoxaiError, match="Methods"):
-        validated(explain.ExplainParameters, {"run": "a", "section": "b", "out": "c", "methods": []})
+        validated(explain.ExplainParameters, {"run": "a", "sections": ["b"], "out": "c", "methods": []})
     with pytest.raises(MitoxaiError, match="surprise"):
         validated(segment.SegmentParameters, {"section": "a", "out": "b", "surprise": 1})

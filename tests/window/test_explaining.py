@@ -106,8 +106,9 @@ def test_an_overlay_fills_block_by_block(viewer, section_path, tmp_path, qtbot):
     live.refresh()
     [layer] = viewer.layers
     for block in (0, 1):
-        store.write_block("lrp_epsilon", (block, 0), np.full((2, BLOCK, BLOCK), 1.0 + block, np.float32))
-        live.on_block((slice(block * BLOCK, (block + 1) * BLOCK), slice(0, BLOCK)))
+        values = np.full((2, BLOCK, BLOCK), 1.0 + block, np.float32)
+        region = (slice(block * BLOCK, (block + 1) * BLOCK), slice(0, BLOCK))
+        live.on_block(region, {"lrp_epsilon": values}, finished=True)
         live.refresh(now=True)
         qtbot.wait(50)
         picture = viewer.export_figure(flash=False)[..., :3].astype(int)

@@ -6,6 +6,7 @@ from napari_mitoxai.cohort.patches import (
     PatchGeometry,
     patch_corners,
     read_patches,
+    reduced,
     tissue_mask,
 )
 from napari_mitoxai.cohort.scaling import Scaling, fit_scaling
@@ -22,6 +23,7 @@ __all__ = [
     "patch_corners",
     "read_cohort",
     "read_patches",
+    "reduced",
     "split_subjects",
     "tissue_mask",
 ]

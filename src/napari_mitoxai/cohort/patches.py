@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.common import CancelToken, MitoxaiError
 from napari_mitoxai.imc import Role, Section
 
 TISSUE_BLOCK = 16  # px; tissue is judged in blocks of this side
@@ -47,7 +47,7 @@ class PatchGeometry:
             )
 
 
-def tissue_mask(section: Section) -> NDArray[np.bool_]:
+def tissue_mask(section: Section, cancel: CancelToken | None = None) -> NDArray[np.bool_]:
     """Find the tissue, in blocks of `TISSUE_BLOCK` pixels.
 
     Counts of the membrane and mitochondrial mass channels (all channels where there are none) are averaged in blocks
@@ -56,7 +56,9 @@ def tissue_mask(section: Section) -> NDArray[np.bool_]:
     Parameters
     ----------
     section : Section
-        Read once, chunk by chunk.
+        Read once, strip by strip.
+    cancel : CancelToken, optional
+        Checked between strips.
 
     Returns
     -------
@@ -65,10 +67,11 @@ def tissue_mask(section: Section) -> NDArray[np.bool_]:
     """
     planes = section.panel.with_role(Role.MEMBRANE) + section.panel.with_role(Role.MITOCHONDRIAL_MASS)
     height = section.shape[1]
-    strips = [
-        _block_means(section.read(planes or None, y=slice(y, y + _STRIP)).mean(0))
-        for y in range(0, height, _STRIP)
-    ]
+    strips = []
+    for y in range(0, height, _STRIP):
+        if cancel is not None:
+            cancel.check()
+        strips.append(_block_means(section.read(planes or None, y=slice(y, y + _STRIP)).mean(0)))
     density = ndimage.gaussian_filter(np.nan_to_num(np.concatenate(strips)), 1.0)
     if density.max() <= density.min():  # nothing at all, or a constant picture
         return np.full(density.shape, bool(density.max() > 0))
@@ -175,7 +178,7 @@ def read_patches(
                 raise MitoxaiError(
                     f"{section.name} holds values that are not numbers near ({x}, {y}) px: repair the file first."
                 )
-            yield _reduced(counts, geometry)
+            yield reduced(counts, geometry)
 
 
 def _runs(corners: Sequence[tuple[int, int]], side: int) -> Iterator[list[tuple[int, int]]]:
@@ -194,7 +197,8 @@ def _runs(corners: Sequence[tuple[int, int]], side: int) -> Iterator[list[tuple[
         yield run
 
 
-def _reduced(counts: NDArray[np.float32], geometry: PatchGeometry) -> NDArray[np.float32]:
+def reduced(counts: NDArray[np.float32], geometry: PatchGeometry) -> NDArray[np.float32]:
+    """A patch (C, patch, patch) averaged down, or resized, to the network's input (C, input, input)."""
     side, target = geometry.patch_size, geometry.input_size
     if side == target:
         return counts

@@ -1,6 +1,6 @@
 """Blending the maps of overlapping patches into one map without seams, block by block."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,16 +38,24 @@ class Blender:
         Side of a patch in map pixels.
     block : int
         Side of a block.
+    wanted : collection of (row, column), optional
+        The blocks to blend, each with all the patches that touch it; by default all.
     """
 
     def __init__(
-        self, shape: tuple[int, int], corners: Iterable[tuple[int, int]], patch: int, block: int
+        self,
+        shape: tuple[int, int],
+        corners: Iterable[tuple[int, int]],
+        patch: int,
+        block: int,
+        wanted: Collection[Block] | None = None,
     ) -> None:
         self._shape, self._patch, self._block = shape, patch, block
         self._window = blending_window(patch)
+        self._wanted = wanted
         self._waiting: dict[Block, int] = {}
         for corner in corners:
-            for touched in self.blocks_of(corner):
+            for touched in self._wanted_of(corner):
                 self._waiting[touched] = self._waiting.get(touched, 0) + 1
         self._sums: dict[Block, dict[str, NDArray[np.float32]]] = {}
         self._weights: dict[Block, NDArray[np.float32]] = {}
@@ -58,6 +66,9 @@ class Blender:
             range(start // self._block, (start + self._patch - 1) // self._block + 1) for start in corner
         )
         return ((row, column) for row in rows for column in columns)
+
+    def _wanted_of(self, corner: tuple[int, int]) -> Iterator[Block]:
+        return (block for block in self.blocks_of(corner) if self._wanted is None or block in self._wanted)
 
     def add(
         self, corner: tuple[int, int], maps: Mapping[str, NDArray[np.float32]]
@@ -76,7 +87,7 @@ class Blender:
         block, maps
             The block's row and column, and by method its blended map (C, y, x), 0 where no patch lies.
         """
-        for block in self.blocks_of(corner):
+        for block in self._wanted_of(corner):
             inside, outside = zip(
                 *(self._overlap(start, index) for start, index in zip(corner, block, strict=True)),
                 strict=True,
@@ -107,9 +118,16 @@ class Blender:
         )
 
     def _finish(self, block: Block) -> dict[str, NDArray[np.float32]]:
-        weights = self._weights.pop(block)
-        covered = weights > 0
-        return {
-            name: np.where(covered, sums / np.where(covered, weights, 1), 0).astype(np.float32)
-            for name, sums in self._sums.pop(block).items()
-        }
+        blended = self.unfinished(block)
+        del self._weights[block], self._sums[block]
+        return blended
+
+    def unfinished(self, block: Block) -> dict[str, NDArray[np.float32]]:
+        """A block as far as its patches have come: by method its blended map (C, y, x), 0 where no patch lies yet."""
+        weights = self._weights[block]
+        inverse = np.divide(1, weights, out=np.zeros_like(weights), where=weights > 0)
+        return {name: sums * inverse for name, sums in self._sums[block].items()}
+
+    def waiting_of(self, corner: tuple[int, int]) -> list[Block]:
+        """The blocks of a patch that have some of their patches and wait for others."""
+        return [block for block in self._wanted_of(corner) if block in self._sums]

@@ -278,6 +278,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         per_channel=True,
         implementation="napari_mitoxai.explain.smoothgrad:smoothgrad",
+        passes="many",
         parameters=SmoothGradParameters,
     ),
     Method(
@@ -300,6 +301,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         per_channel=True,
         implementation="napari_mitoxai.explain.path_integrals:integrated_gradients",
+        passes="many",
         parameters=IntegratedGradientsParameters,
     ),
     Method(
@@ -313,6 +315,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         per_channel=True,
         implementation="napari_mitoxai.explain.guided_path:guided_integrated_gradients",
+        passes="many",
         parameters=GuidedPathParameters,
     ),
     Method(
@@ -325,6 +328,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         per_channel=True,
         implementation="napari_mitoxai.explain.path_integrals:blur_integrated_gradients",
+        passes="many",
         parameters=BlurParameters,
     ),
     Method(
@@ -338,6 +342,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         per_channel=False,
         implementation="napari_mitoxai.explain.xrai:xrai",
+        passes="many",
         parameters=XraiParameters,
     ),
     Method(
@@ -349,6 +354,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         per_channel=False,
         implementation="napari_mitoxai.explain.xrai:fast_xrai",
+        passes="many",
         parameters=XraiParameters,
     ),
     Method(
@@ -411,6 +417,7 @@ METHODS: tuple[Method, ...] = (
         signed=True,
         per_channel=False,
         implementation="napari_mitoxai.explain.occlusion:occlusion",
+        passes="many",
         parameters=OcclusionParameters,
     ),
     Method(

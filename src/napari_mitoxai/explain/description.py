@@ -3,14 +3,14 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_mitoxai.common import MitoxaiError
 
 
-class Unsuitable(MitoxaiError):  # noqa: N818 - read as a sentence, as Cancelled is
+class Unsuitable(MitoxaiError):  # noqa: N818 - says what the method is
     """A method has no meaning for this network or this question; another one may have."""
 
 
@@ -43,6 +43,8 @@ class Method:
         `napari_mitoxai.explain.question.Question` and a `parameters` instance and returns the map (N, C or 1, H, W).
     parameters : type of MethodParameters
         What can be chosen.
+    passes : str
+        ``one`` for a pass forward and back, which methods asked together share, or ``many``.
     presets : mapping
         Other settings with a name of their own: parameters by name, asked for as ``method@preset``.
     """
@@ -55,6 +57,7 @@ class Method:
     per_channel: bool
     implementation: str
     parameters: type[MethodParameters] = MethodParameters
+    passes: Literal["one", "many"] = "one"
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def is_signed(self, parameters: MethodParameters) -> bool:

@@ -1,52 +1,46 @@
-"""Explaining a whole section: overlapping patches on tissue, blended and written block by block."""
+"""Explaining a whole section, or a part of one: patches on tissue, blended and written block by block."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_mitoxai import __version__
-from napari_mitoxai.cohort import patch_corners, read_patches, tissue_mask
+from napari_mitoxai.cohort import PatchGeometry, patch_corners, tissue_mask
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, remove, replace
 from napari_mitoxai.common.provenance import now, software
-from napari_mitoxai.explain.attribution import attribute_many
-from napari_mitoxai.explain.blending import Blender
-from napari_mitoxai.explain.registry import method
-from napari_mitoxai.explain.store import BLOCK, MapGrid, MapStore, create_store, is_map_store, open_maps
+from napari_mitoxai.explain.area import Area
+from napari_mitoxai.explain.blending import Block
+from napari_mitoxai.explain.description import Unsuitable
+from napari_mitoxai.explain.filling import Corner, Maps, Work, ask, fill, prepared
+from napari_mitoxai.explain.plan import PREDICTED, TRUE, Request, Score, class_index
+from napari_mitoxai.explain.store import MapGrid, MapStore, create_store, is_map_store, open_maps, slices_of
+from napari_mitoxai.explain.watcher import View, Watcher
 from napari_mitoxai.imc import Section
-from napari_mitoxai.models import CancellingMode, Checkpoint
+from napari_mitoxai.models import Checkpoint
 
 _MIN_TISSUE = 0.05  # explain every patch that shows some tissue; training asks for more
-
-StoreCallback = Callable[[MapStore], None]
-BlockCallback = Callable[[tuple[slice, slice]], None]
 
 
 def explain_section(
     section: Section,
     checkpoint: Checkpoint,
-    methods: Sequence[str],
+    request: Request,
     out: Path,
     *,
-    target: str | None = None,
-    overlap: float = 0.5,
+    area: Area | None = None,
     batch_size: int = 8,
     device: torch.device | None = None,
     subject: str | None = None,
     overwrite: bool = False,
     progress: ProgressCallback = no_progress,
     cancel: CancelToken | None = None,
-    on_store: StoreCallback | None = None,
-    on_block: BlockCallback | None = None,
+    watcher: Watcher | None = None,
 ) -> MapStore:
     """Explain what a classifier sees in a section.
 
@@ -60,14 +54,12 @@ def explain_section(
         Has the channels of the model's panel, in any order.
     checkpoint : Checkpoint
         The classifier.
-    methods : sequence of str
-        Of `napari_mitoxai.explain.available`.
+    request : Request
+        The methods, the class, and how maps are made of them.
     out : Path
         Ends in ``.ome.zarr``.
-    target : str, optional
-        The class to explain; by default the last one, ``patient``.
-    overlap : float
-        Share of a patch's side that its neighbour covers too.
+    area : Area, optional
+        The part of the section to explain; there the maps are those of the whole section, and 0 elsewhere.
     batch_size : int
         Patches computed at once.
     device : torch.device, optional
@@ -78,10 +70,8 @@ def explain_section(
         Whether `out` may be replaced.
     progress, cancel
         Reported after every batch; checked between layers.
-    on_store : callable, optional
-        Gets the store as soon as it stands, to show it while it fills.
-    on_block : callable, optional
-        Gets the rows and columns, in map pixels, of every block as soon as it is stored.
+    watcher : Watcher, optional
+        Sees the maps fill, and says what to compute first.
 
     Returns
     -------
@@ -91,96 +81,141 @@ def explain_section(
     Raises
     ------
     MitoxaiError
-        If a method or class is not known, a channel is missing, there is no tissue, `out` exists, or a map is not finite.
+        If a method or class is not known, a channel is missing, there is no tissue, `out` exists, a map is not finite, or none
+        of the methods has a meaning for this network.
     Cancelled
         If it was cancelled; what is finished is kept and used by the next call.
     """
     cancel = cancel or CancelToken()
+    refuse_taken(out, overwrite=overwrite)
+    progress(Progress("Finding tissue", 0, 1, section.name))
+    work = work_for(section, checkpoint, request, area, cancel)
+    store = open_partial(out, work, request, subject)
+    writing = Writing(store, work, watcher or Watcher())
+    model = prepared(checkpoint, device)
+    try:
+        if request.target == PREDICTED:
+            known = store.patch_probabilities()
+            unknown = [corner for corner in work.corners if corner not in known]
+            ask(work, model, unknown, writing, batch_size=batch_size, progress=progress, cancel=cancel)
+            work = with_predicted(work, store)
+        writing.start(work)
+        fill(
+            work,
+            model,
+            work.blocks() - store.finished_blocks(),
+            writing,
+            batch_size=batch_size,
+            previews=watcher is not None,
+            progress=progress,
+            cancel=cancel,
+        )
+        return finish(store, work, out, progress, cancel)
+    except Unsuitable:
+        remove(store.path)  # there is nothing in it, and never will be
+        raise
+    except OSError as error:
+        raise not_written(out, error) from error
+
+
+def refuse_taken(out: Path, *, overwrite: bool) -> None:
+    """Raise if maps may not be written to `out`."""
     refuse_existing(out, overwrite=overwrite)
     if out.exists() and not is_map_store(out):  # --overwrite must not cost a user's own data
         raise MitoxaiError(f"{out} is not a store of maps and is not replaced: choose another name.")
-    if not methods:
-        raise MitoxaiError("No method was chosen: name at least one, as grad_cam.")
-    methods = list(dict.fromkeys(methods))
-    entries = {name: method(name) for name in methods}
-    planes = checkpoint.channels_in(section)
-    geometry = checkpoint.geometry
-    geometry.check(section.shape, section.name)
-    class_index = _class_index(checkpoint, target)
-    progress(Progress("Finding tissue", 0, 1, section.name))
-    corners = patch_corners(
-        section.shape, geometry, tissue_mask(section), overlap=overlap, min_tissue=_MIN_TISSUE
-    )
-    if not corners:
-        raise MitoxaiError(
-            f"{section.name} has no tissue that can be told from the empty slide: check its channels."
-        )
-    cancel.check()
-    grid = MapGrid(
-        (section.shape[1] // geometry.reduction, section.shape[2] // geometry.reduction),
-        geometry.reduction,
-        section.pixel_size_um,
-    )
-    info = _info(section, checkpoint, class_index, overlap, subject)
-    channels = {
-        name: checkpoint.panel.targets if entry.per_channel else ["all channels"]
-        for name, entry in entries.items()
-    }
-    described = {
-        name: {
-            "channels": channels[name],
-            "signed": entry.signed,
-            "title": entry.title,
-            "parameters": entry.defaults(),
-        }
-        for name, entry in entries.items()
-    }
-    store = _open_partial(out, grid, described, info, section)
-    if on_store is not None:
-        on_store(store)
-    _fill(
-        store,
-        section,
-        checkpoint,
-        methods,
-        corners,
-        planes,
-        class_index,
-        batch_size,
-        device,
-        progress,
-        cancel,
-        on_block,
-    )
-    progress(Progress("Finishing the maps", 0, 1, out.name))
-    try:
-        store.complete(_verdict(store, checkpoint))
-        replace(store.path, out)
-    except OSError as error:
-        raise _not_written(out, error) from error
-    return open_maps(out)
 
 
-def _not_written(out: Path, error: OSError) -> MitoxaiError:
+def not_written(out: Path, error: OSError) -> MitoxaiError:
+    """What to say when the disk does not take the maps."""
     return MitoxaiError(
         f"{out} cannot be written ({error.strerror or error}): free the disk or choose another place; "
         "the same command then goes on."
     )
 
 
-def _class_index(checkpoint: Checkpoint, target: str | None) -> int:
-    if target is None:
-        return len(checkpoint.classes) - 1
-    if target not in checkpoint.classes:
-        raise MitoxaiError(f"The model has no class {target!r}: choose {' or '.join(checkpoint.classes)}.")
-    return checkpoint.classes.index(target)
+def work_for(
+    section: Section,
+    checkpoint: Checkpoint,
+    request: Request,
+    area: Area | None,
+    cancel: CancelToken,
+    corners: list[Corner] | None = None,
+) -> Work:
+    """What a request means for a section: where its patches are, unless that is known, and what is computed for them."""
+    wanted = request.wanted()
+    checkpoint.channels_in(section)
+    geometry = checkpoint.geometry
+    geometry.check(section.shape, section.name)
+    score = _score(request, checkpoint, section)
+    if corners is None:
+        corners = _corners_on_tissue(section, geometry, request.overlap, area, cancel)
+    height, width = (length // geometry.reduction for length in section.shape[1:])
+    return Work(section, checkpoint, corners, (height, width), wanted, score, request.pooling, area)
 
 
-def _info(
-    section: Section, checkpoint: Checkpoint, class_index: int, overlap: float, subject: str | None
-) -> dict[str, Any]:
+def _corners_on_tissue(
+    section: Section, geometry: PatchGeometry, overlap: float, area: Area | None, cancel: CancelToken
+) -> list[Corner]:
+    tissue = tissue_mask(section, cancel)
+    corners = patch_corners(section.shape, geometry, tissue, overlap=overlap, min_tissue=_MIN_TISSUE)
+    if not corners:
+        raise MitoxaiError(
+            f"{section.name} has no tissue that can be told from the empty slide: check its channels."
+        )
+    if area is not None:
+        corners = [corner for corner in corners if area.touches(corner, geometry.patch_size)]
+        if not corners:
+            raise MitoxaiError(f"There is no tissue in this part of {section.name}: choose another part.")
+    return corners
+
+
+def _score(request: Request, checkpoint: Checkpoint, section: Section) -> Score:
+    classes, target = checkpoint.classes, request.target
+    if target == TRUE and TRUE not in classes:
+        if section.group not in classes:
+            known = f"it is of {section.group}" if section.group else "its folder does not tell"
+            raise MitoxaiError(
+                f"The true class of {section.name} is not known ({known}): name it, as --target {classes[-1]}."
+            )
+        target = section.group
+    elif target == PREDICTED and PREDICTED not in classes:
+        target = None  # known once the model was asked
+    index = class_index(classes, target)
+    against = None if request.against is None else class_index(classes, request.against)
+    if against == index and request.target != PREDICTED:
+        raise MitoxaiError(f"{classes[index]} cannot be compared with itself: choose another class.")
+    return Score(index, against, request.output)
+
+
+def with_predicted(work: Work, store: MapStore) -> Work:
+    """The same work with the class that the model calls the section as its target."""
+    classes = work.checkpoint.classes
+    score = changed(work.score, target=classes.index(verdict_of(store, classes)["call"]))
+    if score.against == score.target:
+        raise MitoxaiError(
+            f"The model calls {work.section.name} {classes[score.target]}, which cannot be compared with itself: "
+            "name another class to compare with."
+        )
+    store.note(target=score.describe(classes))
+    return changed(work, score=score)
+
+
+def open_partial(out: Path, work: Work, request: Request, subject: str | None) -> MapStore:
+    """The hidden store beside `out`: the one of an earlier, unfinished call if it asked for just the same, or a new one."""
+    section, checkpoint = work.section, work.checkpoint
     subject = subject or section.subject or section.name
-    return {
+    grid = MapGrid(work.shape, checkpoint.geometry.reduction, section.pixel_size_um)
+    methods = {
+        wanted.label: {
+            "channels": request.planes(wanted, checkpoint.panel.targets),
+            "signed": request.signed(wanted),
+            "title": wanted.method.title,
+            "method": wanted.method.name,
+            "parameters": wanted.parameters.model_dump(),
+        }
+        for wanted in work.wanted
+    }
+    info: dict[str, Any] = {
         "section": {
             "name": section.name,
             "path": str(section.path),
@@ -197,146 +232,83 @@ def _info(
             "input_size": checkpoint.geometry.input_size,
         },
         "use_of_subject": checkpoint.use_of(subject),
-        "target": checkpoint.classes[class_index],
-        "overlap": overlap,
-        "provenance": {"software": software(), "started": now()},
+        "target": PREDICTED if request.target == PREDICTED else work.score.describe(checkpoint.classes),
+        "pooling": request.pooling,
+        "approach": request.approach,
+        "overlap": request.overlap,
+        "area": None if work.area is None else work.area.describe(),
     }
-
-
-def _open_partial(
-    out: Path, grid: MapGrid, methods: dict[str, dict[str, Any]], info: dict[str, Any], section: Section
-) -> MapStore:
-    """The hidden store beside `out`: the one of an earlier, unfinished call if it asked for just the same, or a new one."""
     modified = section.path.stat().st_mtime_ns if section.path.exists() else 0
-    asked = {
-        "version": __version__,
-        "methods": methods,
-        "modified": modified,
-        **{key: value for key, value in info.items() if key != "provenance"},
-    }
+    asked = {"version": __version__, "methods": methods, "modified": modified, **info}
     fingerprint = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     path = out.with_name(f".{out.name.removesuffix('.ome.zarr')}.partial.ome.zarr")
     if is_map_store(path):
         store = open_maps(path, writable=True)
         if store.info.get("fingerprint") == fingerprint and "verdict" not in store.info:
             return store
+    info["provenance"] = {"software": software(), "started": now()}
     try:
         remove(path)
         return create_store(path, grid, methods, {**info, "fingerprint": fingerprint})
     except OSError as error:
-        raise _not_written(out, error) from error
+        raise not_written(out, error) from error
 
 
-def _fill(
-    store: MapStore,
-    section: Section,
-    checkpoint: Checkpoint,
-    methods: Sequence[str],
-    corners: Sequence[tuple[int, int]],
-    planes: Sequence[int],
-    class_index: int,
-    batch_size: int,
-    device: torch.device | None,
-    progress: ProgressCallback,
-    cancel: CancelToken,
-    on_block: BlockCallback | None,
-) -> None:
-    geometry, reduction = checkpoint.geometry, checkpoint.geometry.reduction
-    side = geometry.patch_size // reduction
-    in_map = {corner: (corner[0] // reduction, corner[1] // reduction) for corner in corners}
-    blender = Blender(store.grid.shape, in_map.values(), side, BLOCK)
-    finished = store.finished_blocks()
-    needed = [
-        corner
-        for corner in corners
-        if any(block not in finished for block in blender.blocks_of(in_map[corner]))
-    ]
-    blender = Blender(store.grid.shape, [in_map[corner] for corner in needed], side, BLOCK)
-    known = store.patch_probabilities()
-    model = checkpoint.model().to(device or torch.device("cpu"), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    done = len(corners) - len(needed)
-    with CancellingMode(cancel):
-        for batch, inputs in _scaled_batches(section, checkpoint, planes, needed, batch_size):
-            cancel.check()
-            tensor = torch.from_numpy(inputs).to(
-                device or torch.device("cpu"), memory_format=torch.channels_last
-            )
-            attributions = attribute_many(model, tensor, list(methods), target=class_index)
-            probabilities = attributions.logits.softmax(1).cpu().numpy()
-            maps = {name: _on_grid(values, side) for name, values in attributions.maps.items()}
-            for name, values in maps.items():
-                if not np.isfinite(values).all():
-                    raise MitoxaiError(
-                        f"{name} gave values that are not numbers on {section.name}: leave this method out for this model."
-                    )
-            for index, corner in enumerate(batch):
-                if corner not in known:
-                    store.note_patch(corner, probabilities[index].tolist())
-                for block, blended in blender.add(
-                    in_map[corner], {name: values[index] for name, values in maps.items()}
-                ):
-                    if block in finished:
-                        continue
-                    _write(store, block, blended)
-                    if on_block is not None:
-                        on_block(_slices(block, store.grid.shape))
-            done += len(batch)
-            progress(Progress("Explaining", done, len(corners), f"{done} of {len(corners)} patches"))
+class Writing:
+    """Writes what is computed into a store, and shows it to a watcher; a `napari_mitoxai.explain.filling.Listener`."""
+
+    def __init__(self, store: MapStore, work: Work, watcher: Watcher) -> None:
+        self._store, self._work, self._watcher = store, work, watcher
+        self._known = set(store.patch_probabilities())
+
+    def start(self, work: Work) -> None:
+        """The class is known: show the store."""
+        self._work = work
+        self._watcher.on_store(self._store)
+
+    def on_patches(self, probabilities: dict[Corner, list[float]]) -> None:
+        """Keep what the model said of patches."""
+        news = {corner: row for corner, row in probabilities.items() if corner not in self._known}
+        self._known |= news.keys()
+        self._store.note_patches(news)
+
+    def on_refused(self, refused: dict[str, str]) -> None:
+        """Take out the maps that the network cannot have."""
+        for label, reason in refused.items():
+            self._store.leave_out(label, reason)
+
+    def on_block(self, block: Block, maps: Maps) -> None:
+        """Write a block."""
+        for label, values in maps.items():
+            self._store.write_block(label, block, values)
+        self._store.mark_finished(block)
+        self._watcher.on_block(slices_of(block, self._work.shape), maps, finished=True)
+
+    def on_unfinished(self, block: Block, maps: Maps) -> None:
+        """Show a block."""
+        self._watcher.on_block(slices_of(block, self._work.shape), maps, finished=False)
+
+    def view(self) -> View | None:
+        """What the watcher looks at."""
+        return self._watcher.view()
 
 
-def _write(store: MapStore, block: tuple[int, int], blended: dict[str, NDArray[np.float32]]) -> None:
-    try:
-        for name, values in blended.items():
-            store.write_block(name, block, values)
-        store.mark_finished(block)
-    except OSError as error:
-        raise _not_written(store.path, error) from error
+def finish(
+    store: MapStore, work: Work, out: Path, progress: ProgressCallback, cancel: CancelToken
+) -> MapStore:
+    """Complete a filled store and give it its name."""
+    progress(Progress("Finishing the maps", 0, 1, out.name))
+    store.complete(verdict_of(store, work.checkpoint.classes), progress, cancel)
+    replace(store.path, out)
+    return open_maps(out)
 
 
-def _slices(block: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
-    y, x = (
-        slice(index * BLOCK, min((index + 1) * BLOCK, length))
-        for index, length in zip(block, shape, strict=True)
-    )
-    return y, x
-
-
-def _scaled_batches(
-    section: Section,
-    checkpoint: Checkpoint,
-    planes: Sequence[int],
-    corners: Sequence[tuple[int, int]],
-    batch_size: int,
-) -> Iterator[tuple[Sequence[tuple[int, int]], NDArray[np.float32]]]:
-    """Batches of corners with their scaled patches; the next batch is read while this one is computed."""
-
-    def load(batch: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
-        return checkpoint.scaling(np.stack(list(read_patches(section, planes, batch, checkpoint.geometry))))
-
-    batches = [corners[start : start + batch_size] for start in range(0, len(corners), batch_size)]
-    with ThreadPoolExecutor(1, thread_name_prefix="read-patches") as reader:
-        following = reader.submit(load, batches[0]) if batches else None
-        for index, batch in enumerate(batches):
-            assert following is not None
-            inputs = following.result()
-            following = reader.submit(load, batches[index + 1]) if index + 1 < len(batches) else None
-            yield batch, inputs
-
-
-def _on_grid(values: Tensor, side: int) -> NDArray[np.float32]:
-    """Maps (N, C, h, w) of the network's input as maps (N, C, side, side) of the section's map grid."""
-    if values.shape[-1] != side:
-        values = F.interpolate(values, size=(side, side), mode="bilinear", align_corners=False)
-    return np.asarray(values.float().cpu().numpy())
-
-
-def _verdict(store: MapStore, checkpoint: Checkpoint) -> dict[str, Any]:
+def verdict_of(store: MapStore, classes: list[str]) -> dict[str, Any]:
+    """What the model calls the section: the mean of its patches' probabilities."""
     probabilities = np.array(list(store.patch_probabilities().values()))
     mean = probabilities.mean(0)
     return {
-        "call": checkpoint.classes[int(mean.argmax())],
-        "probability": {
-            name: round(float(value), 4) for name, value in zip(checkpoint.classes, mean, strict=True)
-        },
+        "call": classes[int(mean.argmax())],
+        "probability": {name: round(float(value), 4) for name, value in zip(classes, mean, strict=True)},
         "patches": len(probabilities),
     }

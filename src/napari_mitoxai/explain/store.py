@@ -1,7 +1,7 @@
 """Explanation maps on disk: one OME-Zarr 0.5 store with a multiscale image for each method."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
+from napari_mitoxai.common.files import remove
 
 BLOCK = 128  # map pixels; the side of a stored chunk, written once when all its patches are blended
 _COARSEST = 512  # map pixels; a level that fits in this is the last of the pyramid
@@ -47,6 +48,15 @@ class MapGrid:
     def translate_um(self) -> float:
         """Centre of the first map pixel, where the centre of the section's first pixel is 0."""
         return (self.reduction - 1) / 2 * self.pixel_size_um
+
+
+def slices_of(block: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """The rows and columns of a block, in map pixels."""
+    y, x = (
+        slice(index * BLOCK, min((index + 1) * BLOCK, length))
+        for index, length in zip(block, shape, strict=True)
+    )
+    return y, x
 
 
 class MapStore:
@@ -93,6 +103,11 @@ class MapStore:
         """A method's whole map now: (C or 1, Y, X) float32."""
         return np.asarray(self.levels(method)[0].compute(scheduler="threads"), dtype=np.float32)
 
+    def read_region(self, method: str, region: tuple[slice, slice]) -> NDArray[np.float32]:
+        """Some rows and columns of a method's map now: (C or 1, y, x) float32."""
+        self._check(method)
+        return np.asarray(self._root[f"{method}/0"][(slice(None), *region)], dtype=np.float32)
+
     def channels(self, method: str) -> list[str]:
         """What the planes of a method's map are: the targets of the model's panel, or ``["all channels"]``."""
         self._check(method)
@@ -117,49 +132,98 @@ class MapStore:
         y, x = block[0] * BLOCK, block[1] * BLOCK
         array[:, y : y + values.shape[1], x : x + values.shape[2]] = values
 
-    def mark_finished(self, block: tuple[int, int]) -> None:
-        """Note that a block is stored for all methods, so that a resumed run leaves it out."""
-        _append(self.path / _FINISHED, list(block))
+    def mark_finished(self, *blocks: tuple[int, int]) -> None:
+        """Note that blocks are stored for all methods, so that a resumed run leaves them out."""
+        _append(self.path / _FINISHED, blocks)
 
     def finished_blocks(self) -> set[tuple[int, int]]:
         """The blocks stored so far."""
         return {(row[0], row[1]) for row in _rows(self.path / _FINISHED)}
 
-    def note_patch(self, corner: tuple[int, int], probabilities: Sequence[float]) -> None:
-        """Note what the model said of a patch."""
-        _append(self.path / _PATCHES, [*corner, *(round(p, 6) for p in probabilities)])
+    def finished_regions(self) -> Iterator[tuple[slice, slice]]:
+        """The rows and columns of the blocks stored so far."""
+        shape = self.grid.shape
+        for row, column in sorted(self.finished_blocks()):
+            yield slices_of((row, column), shape)
+
+    def note_patches(self, probabilities: Mapping[tuple[int, int], Sequence[float]]) -> None:
+        """Note what the model said of patches, by their upper left corners."""
+        _append(
+            self.path / _PATCHES,
+            [(*corner, *(round(p, 6) for p in row)) for corner, row in probabilities.items()],
+        )
+
+    def note(self, **facts: Any) -> None:
+        """Add to `info`."""
+        self.info.update(facts)
+        self._root.attrs[_ATTRIBUTE] = self.info
+
+    def leave_out(self, method: str, reason: str) -> None:
+        """Take a method out that has no meaning for this network, and keep why."""
+        methods = {name: entry for name, entry in self.info["methods"].items() if name != method}
+        self.note(methods=methods, left_out={**self.left_out, method: reason})
+        remove(self.path / method)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why methods that were asked for are not in it."""
+        return dict(self.info.get("left_out", {}))
 
     def patch_probabilities(self) -> dict[tuple[int, int], list[float]]:
         """Class probabilities of each patch by its upper left corner (y, x), in section pixels."""
         return {(int(row[0]), int(row[1])): row[2:] for row in _rows(self.path / _PATCHES)}
 
-    def complete(self, verdict: dict[str, Any]) -> None:
+    def complete(
+        self,
+        verdict: dict[str, Any],
+        progress: ProgressCallback = no_progress,
+        cancel: CancelToken | None = None,
+    ) -> None:
         """Add the coarser levels and the verdict; the store is then whole."""
-        for method in self.methods:
-            self._add_levels(method)
-        self.info["verdict"] = verdict
-        self._root.attrs[_ATTRIBUTE] = self.info
+        blocks = self.finished_blocks()
+        for done, method in enumerate(self.methods):
+            progress(Progress("Finishing the maps", done, len(self.methods), method))
+            self._add_levels(method, blocks, cancel or CancelToken())
+        self.note(verdict=verdict)
         (self.path / _FINISHED).unlink(missing_ok=True)
 
-    def _add_levels(self, method: str) -> None:
-        datasets = [_dataset(0, self.grid)]
-        level, data = 0, da.from_zarr(self._root[f"{method}/0"])
-        while max(data.shape[1:]) > _COARSEST:
-            data = da.coarsen(np.mean, data, {1: 2, 2: 2}, trim_excess=True).astype(np.float32)
-            level += 1
-            group: Any = self._root[method]
-            array = group.create_array(
-                str(level),
-                shape=data.shape,
-                chunks=(1, BLOCK, BLOCK),
-                dtype="float32",
-                dimension_names=("c", "y", "x"),
-                overwrite=True,
-            )
-            da.store(data.rechunk((1, BLOCK, BLOCK)), array, scheduler="threads", lock=False)
-            data = da.from_zarr(array)
+    def _add_levels(self, method: str, blocks: set[tuple[int, int]], cancel: CancelToken) -> None:
+        group: Any = self._root[method]
+        datasets, finer = [_dataset(0, self.grid)], group["0"]
+        while max(finer.shape[1:]) > _COARSEST:
+            channels, height, width = finer.shape
+            level = len(datasets)
+            coarser = _array(group, str(level), channels, (height // 2, width // 2))
+            blocks = {(row // 2, column // 2) for row, column in blocks}
+            for row, column in sorted(blocks):
+                cancel.check()
+                # an odd last row or column has no coarser pixel
+                y, x = (
+                    slice(2 * index * BLOCK, 2 * min((index + 1) * BLOCK, length // 2))
+                    for index, length in ((row, height), (column, width))
+                )
+                if y.stop <= y.start or x.stop <= x.start:
+                    continue
+                fine = np.asarray(finer[:, y, x])
+                coarser[:, y.start // 2 : y.stop // 2, x.start // 2 : x.stop // 2] = fine.reshape(
+                    channels, fine.shape[1] // 2, 2, fine.shape[2] // 2, 2
+                ).mean((2, 4))
             datasets.append(_dataset(level, self.grid))
-        _set_multiscales(self._root[method], method, datasets)
+            finer = coarser
+        _set_multiscales(group, method, datasets)
+
+
+def _array(group: Any, name: str, channels: int, shape: tuple[int, int]) -> Any:
+    return group.create_array(
+        name,
+        shape=(channels, *shape),
+        chunks=(channels, BLOCK, BLOCK),  # one file a block: a section has thousands
+        dtype="float32",
+        fill_value=0.0,
+        dimension_names=("c", "y", "x"),
+        config={"write_empty_chunks": False},
+        overwrite=True,
+    )
 
 
 def create_store(
@@ -181,15 +245,7 @@ def create_store(
     root = zarr.open_group(path, mode="w-", zarr_format=3)
     for method, entry in methods.items():
         group = root.create_group(method)
-        group.create_array(
-            "0",
-            shape=(len(entry["channels"]), *grid.shape),
-            chunks=(1, BLOCK, BLOCK),
-            dtype="float32",
-            fill_value=0.0,
-            dimension_names=("c", "y", "x"),
-            config={"write_empty_chunks": False},
-        )
+        _array(group, "0", len(entry["channels"]), grid.shape)
         _set_multiscales(group, method, [_dataset(0, grid)])
     root.attrs[_ATTRIBUTE] = {
         **info,
@@ -253,9 +309,9 @@ def _set_multiscales(group: Any, method: str, datasets: list[dict[str, Any]]) ->
     }
 
 
-def _append(path: Path, row: list[Any]) -> None:
+def _append(path: Path, rows: Iterable[Any]) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _drop_broken_line(path: Path) -> None:

@@ -98,8 +98,9 @@ class Checkpoint:
 
     def model(self) -> nn.Module:
         """The network with its weights, in evaluation mode, frozen, on the CPU."""
-        model = create(self.architecture, len(self.panel), len(self.classes))
-        model.load_state_dict(self.state)
+        with torch.device("meta"):  # the random weights of a new network would be drawn for nothing
+            model = create(self.architecture, len(self.panel), len(self.classes))
+        model.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
         return model.eval().requires_grad_(False)
 
     def channels_in(self, section: Section) -> list[int]:

@@ -15,8 +15,7 @@ from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.runner import Outcome
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
-from napari_mitoxai.tasks.explain import ExplainParameters, ExplainResult
-from napari_mitoxai.tasks.explain import run as explain_task
+from napari_mitoxai.tasks.explain import ExplainParameters, ExplainResult, explain_one
 
 if TYPE_CHECKING:
     from napari_mitoxai.napari.runs import RunSummary
@@ -35,7 +34,17 @@ class ExplainPanel(TaskPanel):
         choices = {method.name: (method.title, method.description) for method in methods}
         self.form = Form(
             ExplainParameters,
-            leave_out=("run", "section", "target"),
+            leave_out=(
+                "run",
+                "sections",
+                "target",
+                "region",
+                "shapes",
+                "fibres",
+                "fibre_ids",
+                "settings",
+                "against",
+            ),
             choices={"methods": choices},
             browse={"out": "save"},
         )
@@ -99,13 +108,13 @@ class ExplainPanel(TaskPanel):
         if section is None or run is None:
             return
         parameters = self.form.parameters(
-            run=run.path, section=section.path, target=self._target.currentText() or None
+            run=run.path, sections=[section.path], target=self._target.currentText() or None
         )
         live = self._live = LiveMaps(self._state, section)
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> ExplainResult:
             load_libraries(progress)
-            return explain_task(parameters, progress, cancel, on_store=live.on_store, on_block=live.on_block)
+            return explain_one(parameters, watcher=live, progress=progress, cancel=cancel)
 
         if self._state.runner.run("Explaining", work, on_done=self._on_explained, on_end=self._on_end):
             self._verdict.setText("")
@@ -130,7 +139,7 @@ class ExplainPanel(TaskPanel):
         )
         self._verdict.setToolTip(str(result.maps))
         self.reveal(self._verdict)
-        live.finish(result.maps, result.verdict)
+        live.finish(result.maps, result.verdict, result.left_out)
         self._on_section()
 
     def _on_end(self, outcome: Outcome) -> None:

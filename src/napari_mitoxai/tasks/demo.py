@@ -139,7 +139,7 @@ def run(
     explain.run(
         explain.ExplainParameters(
             run=files["run"],
-            section=section,
+            sections=[section],
             methods=_METHODS,
             out=files["maps"],
             device=parameters.device,

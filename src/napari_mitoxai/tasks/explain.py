@@ -1,17 +1,22 @@
-"""Explain what a trained classifier sees in a section."""
+"""Explain what a trained classifier sees in a section, or in several."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing
+from napari_mitoxai.tasks.areas import area_of
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 if TYPE_CHECKING:
-    from napari_mitoxai.explain import BlockCallback, StoreCallback
+    from napari_mitoxai.explain import Area, MapStore, Request, Watcher
+
+_ADVANCED: dict[str, Any] = {"advanced": True}
+MAPS = ".ome.zarr"
 
 
 class ExplainParameters(TaskParameters):
@@ -20,24 +25,77 @@ class ExplainParameters(TaskParameters):
     run: Path = Field(
         title="Run", description="The folder that training wrote.", json_schema_extra={"argument": True}
     )
-    section: Path = Field(
-        title="Section",
-        description="The section to explain: a file or a folder.",
+    sections: list[Path] = Field(
+        min_length=1,
+        title="Sections",
+        description="The section to explain, a file or a folder; or several.",
         json_schema_extra={"argument": True},
     )
     methods: list[str] = Field(
         min_length=1,
         title="Methods",
-        description="Explanation methods; all of them come from the same patches.",
+        description="Explanation methods, as grad_cam, or with the settings of a preset, as lrp_epsilon@seed-exact.",
         json_schema_extra={"option": "--method"},
     )
-    out: Path = Field(title="Maps", description="The store to write, ending in .ome.zarr.")
-    target: str | None = Field(
-        default=None, title="Class", description="The class to explain; the last one (patient) by default."
+    settings: list[str] = Field(
+        default=[], title="Settings", description="Parameters of methods, as lrp_epsilon.epsilon=0.01.",
+        json_schema_extra={"option": "--set", **_ADVANCED},
+    )  # fmt: skip
+    out: Path = Field(
+        title="Maps",
+        description="The store to write, ending in .ome.zarr; for several sections a folder that gets one for each.",
     )
+    target: str | None = Field(
+        default=None,
+        title="Class",
+        description="The class to explain; predicted: the one that the model calls the section; true: the section's group. "
+        "The last one (patient) by default.",
+    )
+    against: str | None = Field(
+        default=None,
+        title="Against",
+        description="Another class: what tells the class from it, the difference of their scores, is explained.",
+        json_schema_extra=_ADVANCED,
+    )
+    output: Literal["logit", "probability"] = Field(
+        default="logit",
+        title="Score",
+        description="What of the class is explained: its logit, or its probability, which hardly reacts where the model is sure.",
+        json_schema_extra=_ADVANCED,
+    )
+    pooling: Literal["none", "sum", "sum_abs", "max_abs", "norm"] = Field(
+        default="none",
+        title="Pooling",
+        description="How the channels of a map become one: not, by their sum, the sum or the largest of their magnitudes, or the root "
+        "of the sum of squares.",
+        json_schema_extra=_ADVANCED,
+    )
+    approach: Literal["patches", "seamless"] = Field(
+        default="patches",
+        title="Approach",
+        description="Patch by patch, as the model was trained; or seamless, the section in one piece, faster and without edges of "
+        "patches, but another map: only for gradients and Grad-CAM, and models that end in an average.",
+        json_schema_extra=_ADVANCED,
+    )
+    region: str | None = Field(
+        default=None, title="Region", description="Rows and columns to explain, in pixels, as 100:612,0:512; all by default.",
+        json_schema_extra=_ADVANCED,
+    )  # fmt: skip
+    shapes: Path | None = Field(
+        default=None, title="Shapes", description="Shapes to explain, as napari saves them (CSV), in pixels.",
+        json_schema_extra=_ADVANCED,
+    )  # fmt: skip
+    fibres: Path | None = Field(
+        default=None, title="Fibres", description="Fibre labels: only fibres are explained.",
+        json_schema_extra=_ADVANCED,
+    )  # fmt: skip
+    fibre_ids: list[int] = Field(
+        default=[], title="Fibre numbers", description="Only these fibres.",
+        json_schema_extra={"option": "--fibre", **_ADVANCED},
+    )  # fmt: skip
     overlap: float = Field(
         default=0.5, ge=0, le=0.9, title="Overlap", description="Share of a patch's side that its neighbour covers too.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=_ADVANCED,
     )  # fmt: skip
     batch_size: int = Field(
         default=8,
@@ -45,18 +103,71 @@ class ExplainParameters(TaskParameters):
         le=1024,
         title="Batch size",
         description="Patches computed at once.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=_ADVANCED,
     )
     device: str = Field(
         default="auto",
         title="Device",
         description="auto, cpu, cuda or mps.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=_ADVANCED,
+    )
+    scheduler: str | None = Field(
+        default=None,
+        title="Scheduler",
+        description="Address of a dask.distributed scheduler, as tcp://host:8786: sections, methods and tiles are shared among its "
+        "workers, which must see the same files.",
+        json_schema_extra={"hidden": True},
     )
     overwrite: bool = Field(
         default=False, title="Replace existing maps", description="Whether an existing store may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=_ADVANCED,
     )  # fmt: skip
+
+    def request(self) -> "Request":
+        """What is asked about every section.
+
+        Raises
+        ------
+        MitoxaiError
+            If a method or a setting does not exist.
+        """
+        from napari_mitoxai.explain import Request
+
+        methods: dict[str, dict[str, Any]] = {label: {} for label in self.methods}
+        for setting in self.settings:
+            label, name, value = _setting(setting)
+            if label not in methods:
+                raise MitoxaiError(
+                    f"{setting} is for a method that was not chosen: add --method {label}, or set one of {', '.join(methods)}."
+                )
+            methods[label][name] = value
+        request = Request(
+            methods, self.target, self.against, self.output, self.pooling, self.approach, self.overlap
+        )
+        request.wanted()  # says at once what is wrong with it
+        return request
+
+    def maps_of(self, section: Path) -> Path:
+        """Where the maps of a section go."""
+        if len(self.sections) == 1:
+            return self.out
+        from napari_mitoxai.imc.reading import stem
+
+        return self.out / f"{stem(section)}_maps{MAPS}"
+
+
+def _setting(text: str) -> tuple[str, str, Any]:
+    """Method, parameter and value of ``method.parameter=value``."""
+    path, equals, value = text.partition("=")
+    label, dot, name = path.strip().rpartition(".")
+    if not (equals and dot and label and name):
+        raise MitoxaiError(
+            f"The setting {text!r} is not of the form method.parameter=value: write it as lrp_epsilon.epsilon=0.01."
+        )
+    try:
+        return label, name, json.loads(value)
+    except json.JSONDecodeError:  # a word
+        return label, name, {"True": True, "False": False, "None": None}.get(value.strip(), value.strip())
 
 
 @dataclass(frozen=True)
@@ -68,13 +179,17 @@ class ExplainResult:
     section, maps : Path
         What was explained, and the store.
     target : str
-        The class that was explained.
+        What was explained: a class, or the difference of two.
     verdict : dict
         ``call``, ``probability`` by class, ``patches``.
     use_of_subject : str
         ``train``, ``validation``, ``test`` or ``new``: what the model did with this subject before.
     notes : tuple of str
         What a reader of the maps should know about how the section was read.
+    left_out : dict
+        Methods that have no meaning for this network, and why.
+    whole : bool
+        Whether the whole section was explained.
     """
 
     section: Path
@@ -83,17 +198,133 @@ class ExplainResult:
     verdict: dict[str, Any]
     use_of_subject: str
     notes: tuple[str, ...]
+    left_out: dict[str, str]
+    whole: bool
+
+
+@dataclass(frozen=True)
+class ExplainResults:
+    """What came of each section.
+
+    Attributes
+    ----------
+    sections : list of ExplainResult
+    failed : dict
+        By path, why a section could not be explained.
+    """
+
+    sections: list[ExplainResult]
+    failed: dict[str, str]
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for everything that was asked for and is missing."""
+        return [
+            *(f"{path} was not explained: {reason}" for path, reason in self.failed.items()),
+            *(
+                f"{label} was left out for {result.section.name}: {reason}"
+                for result in self.sections
+                for label, reason in result.left_out.items()
+            ),
+        ]
 
 
 def run(
     parameters: ExplainParameters,
     progress: ProgressCallback = no_progress,
     cancel: CancelToken | None = None,
+) -> ExplainResults:
+    """Explain sections, one after the other or on a cluster; one that fails does not stop the others.
+
+    Raises
+    ------
+    MitoxaiError
+        If the run cannot be opened, a method does not exist, or none of the sections could be explained.
+    Cancelled
+        If it was cancelled; the same call goes on where it stopped.
+    """
+    if len(parameters.sections) == 1 and parameters.scheduler is None:
+        return ExplainResults([explain_one(parameters, progress=progress, cancel=cancel)], {})
+    _check_outputs(parameters)
+    if parameters.scheduler is not None:
+        from napari_mitoxai.explain.cluster import explain_on_cluster
+
+        jobs = {path: parameters.maps_of(path) for path in parameters.sections}
+        stores, failed = explain_on_cluster(
+            parameters.scheduler, parameters.run, parameters.request(), jobs,
+            lambda section: _area(parameters, section), batch_size=parameters.batch_size, device=parameters.device,
+            overwrite=parameters.overwrite, progress=progress, cancel=cancel,
+        )  # fmt: skip
+        results = [_result(path, store) for path, store in stores.items()]
+    else:
+        results, failed = [], {}
+        for number, path in enumerate(parameters.sections, 1):
+            told = _numbered(progress, f"{number}/{len(parameters.sections)} ")
+            try:
+                results.append(explain_one(parameters, path, progress=told, cancel=cancel))
+            except MitoxaiError as error:
+                failed[path] = str(error)
+    if not results:
+        raise MitoxaiError("; ".join(failed.values()))
+    return ExplainResults(results, {str(path): reason for path, reason in failed.items()})
+
+
+def _numbered(progress: ProgressCallback, number: str) -> ProgressCallback:
+    return lambda report: progress(
+        Progress(number + report.stage, report.done, report.total, report.detail, report.values)
+    )
+
+
+def _check_outputs(parameters: ExplainParameters) -> None:
+    if len(parameters.sections) == 1:
+        _check_name(parameters.out)
+        return
+    if parameters.out.name.endswith(MAPS):
+        raise MitoxaiError(
+            f"{parameters.out.name} is one store and there are several sections: name a folder."
+        )
+    by_maps: dict[Path, Path] = {}
+    for path in parameters.sections:
+        maps = parameters.maps_of(path)
+        if maps in by_maps:
+            raise MitoxaiError(
+                f"{by_maps[maps]} and {path} have the same name, and their maps too: explain them into folders of their own."
+            )
+        by_maps[maps] = path
+
+
+def _check_name(out: Path) -> None:
+    if not out.name.endswith(MAPS):
+        raise MitoxaiError(f"{out.name} does not end in {MAPS}: name the maps for example MAPS{MAPS}.")
+
+
+def _area(parameters: ExplainParameters, section: Any) -> "Area | None":
+    return area_of(
+        section, parameters.region, parameters.shapes, parameters.fibres, list(parameters.fibre_ids)
+    )
+
+
+def explain_one(
+    parameters: ExplainParameters,
+    section: Path | None = None,
     *,
-    on_store: "StoreCallback | None" = None,
-    on_block: "BlockCallback | None" = None,
+    area: "Area | None" = None,
+    watcher: "Watcher | None" = None,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
 ) -> ExplainResult:
-    """Explain a section; `on_store` and `on_block` let a viewer show the maps while they fill.
+    """Explain one section.
+
+    Parameters
+    ----------
+    parameters : ExplainParameters
+    section : Path, optional
+        Which one of them; the first by default.
+    area : Area, optional
+        The part to explain, in place of the one that the parameters name.
+    watcher : Watcher, optional
+        Sees the maps while they fill.
+    progress, cancel
 
     Raises
     ------
@@ -102,38 +333,43 @@ def run(
     Cancelled
         If it was cancelled; the same call goes on where it stopped.
     """
-    if not parameters.out.name.endswith(".ome.zarr"):
-        raise MitoxaiError(
-            f"{parameters.out.name} does not end in .ome.zarr: name the maps for example MAPS.ome.zarr."
-        )
-    refuse_existing(parameters.out, overwrite=parameters.overwrite)
+    path = section or parameters.sections[0]
+    out = parameters.maps_of(path)
+    _check_name(out)
+    request = parameters.request()
+    refuse_existing(out, overwrite=parameters.overwrite)
     progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
     from napari_mitoxai.explain import explain_section
     from napari_mitoxai.imc import read_section
     from napari_mitoxai.models import load_checkpoint, pick_device
 
     device = pick_device(parameters.device)
+    opened = read_section(path)
     store = explain_section(
-        read_section(parameters.section),
+        opened,
         load_checkpoint(parameters.run),
-        parameters.methods,
-        parameters.out,
-        target=parameters.target,
-        overlap=parameters.overlap,
+        request,
+        out,
+        area=area or _area(parameters, opened),
         batch_size=parameters.batch_size,
         device=device,
         overwrite=parameters.overwrite,
         progress=progress,
         cancel=cancel,
-        on_store=on_store,
-        on_block=on_block,
+        watcher=watcher,
     )
+    return _result(path, store)
+
+
+def _result(path: Path, store: "MapStore") -> ExplainResult:
     info = store.info
     return ExplainResult(
-        parameters.section,
+        path,
         store.path,
         info["target"],
         info["verdict"],
         info["use_of_subject"],
         tuple(info["section"]["notes"]),
+        store.left_out,
+        info["area"] is None,
     )
