@@ -98,7 +98,7 @@ def test_a_layer_can_be_named():
     net, x = vgg_like(), torch.randn(2, 3, 32, 32)
     assert error(attribute(net, x, "grad_cam", layer="2"), by_captum(net, net[2], x)) < 1e-6
     assert not net[2]._forward_hooks
-    with pytest.raises(MitoxaiError, match=r"no layer 'layer4'.*9"):
+    with pytest.raises(MitoxaiError, match=r"no layer 'layer4'.* 0, 2, 5"):
         attribute(net, x, "grad_cam", layer="layer4")
     with pytest.raises(MitoxaiError, match="does not give a feature map"):
         attribute(net, x, "grad_cam", layer="9")
@@ -108,3 +108,19 @@ def test_a_network_without_feature_map_is_refused():
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
     with pytest.raises(MitoxaiError, match="feature map"):
         attribute(net, torch.randn(1, 3, 4, 4), "grad_cam")
+
+
+def test_a_layer_that_the_scores_do_not_depend_on_is_refused():
+    class Aside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.aside, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x):
+            self.aside(x)
+            return self.head(self.used(x).mean((2, 3)))
+
+    for methods in (["grad_cam"], ["grad_cam", "gradient"]):
+        asked = {name: {"layer": "aside"} if name == "grad_cam" else {} for name in methods}
+        with pytest.raises(MitoxaiError, match="depend on the input"):
+            attribute_many(Aside().eval(), torch.randn(1, 3, 8, 8), asked)

@@ -278,10 +278,28 @@ def test_depthwise_convolutions_use_epsilon():
     assert left_over(net, x)["lrp_epsilon_plus"] < 1e-9
 
 
-def test_nothing_of_a_pass_stays_in_memory():
-    net = random_net(2)
+@pytest.mark.parametrize(
+    "methods", [["gradient"], ["grad_cam"], ["lrp_z"], ["gradient", "guided_backprop", "grad_cam", *LRP]]
+)
+def test_nothing_of_a_pass_stays_in_memory(methods):
+    net = settled(RandomNet(["residual", "dense", "gate"]))
     kept = []
     net.head.register_forward_hook(lambda module, args, output: kept.append(weakref.ref(args[0])))
-    attribute_many(net, torch.randn(1, 3, 32, 32), ["gradient", "guided_backprop", *LRP])
-    assert len(kept) >= 5
-    assert all(ref() is None for ref in kept)
+    attribute_many(net, torch.randn(1, 3, 32, 32), methods)
+    assert len(kept) == 1
+    assert kept[0]() is None
+
+
+def test_the_shared_pass_is_gone_before_methods_with_passes_of_their_own():
+    net = settled(RandomNet(["residual", "dense", "gate"]))
+    kept = []
+
+    def note(module, args, output):
+        assert all(ref() is None for ref in kept)
+        kept.append(weakref.ref(args[0]))
+
+    net.head.register_forward_hook(note)
+    attribute_many(
+        net, torch.randn(1, 3, 32, 32), {"integrated_gradients": {"steps": 2}, "lrp_z": {}, "gradient": {}}
+    )
+    assert len(kept) == 3

@@ -135,18 +135,27 @@ class _Ruled(torch.autograd.Function):
     def forward(
         ctx: Any, forward: Callable[[], Tensor], backward: Callable[[Tensor], Any], *inputs: Tensor
     ) -> Tensor:
-        ctx.rule = backward
+        ctx.rule, ctx.inputs = backward, len(inputs)
+        ctx.set_materialize_grads(False)  # no signal is not a signal of zeros, which would be worked on
+        ctx.in_place_of_view = False
         version = inputs[0]._version
         result = forward()
         if result is inputs[0]:
             if result._version == version:
                 return result.clone()  # an output that is an input would be a view of it
             ctx.mark_dirty(result)
+            ctx.in_place_of_view = result._is_view()
         return result
 
     @staticmethod
-    def backward(ctx: Any, *signals: Tensor) -> Any:
-        return None, None, *ctx.rule(signals[0])
+    def backward(ctx: Any, *signals: Tensor | None) -> Any:
+        signal = signals[0]
+        if signal is None:
+            return (None,) * (2 + ctx.inputs)
+        first, *others = ctx.rule(signal)
+        if first is None and ctx.in_place_of_view:
+            first = torch.zeros_like(signal)  # for torch, nothing here would be nothing beside the view too
+        return None, None, first, *others
 
 
 def apply_rule(
@@ -159,7 +168,7 @@ def apply_rule(
     forward : callable
         Gives the result, without a gradient; may change ``inputs[0]`` in place and return it.
     backward : callable
-        Gets the signal at the result and returns that of each input.
+        Gets the signal at the result and returns that of each input, None for no signal.
     *inputs : Tensor
         What the result depends on.
     """
@@ -169,4 +178,11 @@ def apply_rule(
         result: Tensor = handle_torch_function(apply_rule, inputs, forward, backward, *inputs)
         return result
     applied: Tensor = _Ruled.apply(forward, backward, *inputs)
+    return applied
+
+
+def without_history(tensor: Tensor) -> Tensor:
+    """The same values, from which a signal can be taken but goes no further; may be changed in place, as a leaf may not."""
+    start = tensor.detach().requires_grad_()
+    applied: Tensor = _Ruled.apply(start.detach, lambda signal: (signal,), start)
     return applied

@@ -1,4 +1,4 @@
-"""The plain names of tensor functions by what relevance propagation does with them; see `relevance_mode`."""
+"""The plain names of tensor functions by what relevance propagation does with them; see `trace`."""
 
 # Of one activation, element by element: relevance is passed on unchanged.
 ACTIVATIONS = {
@@ -30,4 +30,9 @@ MOVES = {
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "adaptive_max_pool1d_with_indices",
     "adaptive_max_pool2d_with_indices", "adaptive_max_pool3d_with_indices", "max", "amax", "maximum", "min", "amin", "minimum", "topk",
     "sort", "copy",
+}  # fmt: skip
+# Give the input of the network another shape and nothing else; what iNNvestigate still takes for the input.
+RESHAPES = {
+    "view", "view_as", "reshape", "reshape_as", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", "permute", "transpose",
+    "swapaxes", "swapdims", "movedim", "moveaxis", "t", "clone", "contiguous", "to", "float", "double", "alias",
 }  # fmt: skip

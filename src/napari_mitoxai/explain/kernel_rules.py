@@ -1,14 +1,35 @@
 """How the relevance of a linear layer's output is shared among its inputs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from napari_mitoxai.explain.kernels import Kernel
+from napari_mitoxai.explain.steps import KernelStep
 
 _TINY = 1e-7  # in place of a denominator that is exactly zero
+
+
+# Comparing and choosing element by element (torch.where) takes many times as long as what is done here instead.
+
+
+def not_zero(z: Tensor) -> Tensor:
+    """A tensor with something tiny in place of exact zeros."""
+    return torch.eq(z, 0, out=torch.empty_like(z)).mul_(_TINY).add_(z)
+
+
+def where_positive(values: Tensor, z: Tensor) -> Tensor:
+    """The values where z is positive, and 0 elsewhere, whatever is there."""
+    chosen: Tensor = torch.ops.aten.threshold_backward(values, z, 0)
+    return chosen
+
+
+def is_zero(values: Tensor) -> bool:
+    """Whether all values are 0."""
+    return not bool(values.amax()) and not bool(values.amin())
 
 
 @dataclass(frozen=True)
@@ -28,31 +49,24 @@ class Stabiliser:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Stabilise z (N, ...)."""
-        if self.epsilon != 0:
-            epsilon: Tensor | float = self.epsilon
-            if self.relative:
-                size = z.abs()
-                # by input, so that a map does not depend on what else is in the batch
-                epsilon = self.epsilon * (
-                    size.amax(dim=tuple(range(1, z.ndim)), keepdim=True) if z.ndim > 1 else size
-                )
-            z = torch.where(z < 0, z - epsilon, z + epsilon)
-        return torch.where(z == 0, torch.full_like(z, _TINY), z)
+        if self.epsilon == 0:
+            return not_zero(z)
+        if not self.relative:
+            return torch.copysign(z.new_tensor(self.epsilon), z).add_(z)
+        # by input, so that a map does not depend on what else is in the batch
+        axes = tuple(range(1, z.ndim))
+        size = torch.maximum(z.amax(axes, keepdim=True), -z.amin(axes, keepdim=True)) if axes else z.abs()
+        return torch.copysign(not_zero(size * self.epsilon), z).add_(z)
 
 
 class KernelRule(Protocol):
-    """A rule of linear layers.
+    """A rule of linear layers."""
 
-    Attributes
-    ----------
-    uses_output : bool
-        Whether it wants the output z = W x + b, or can do without it being kept.
-    """
+    def uses_output(self, kernel: Kernel) -> bool:
+        """Whether it wants the output z = W x + b of a kernel, or can do without it being kept."""
 
-    uses_output: ClassVar[bool]
-
-    def __call__(self, kernel: Kernel, x: Tensor, z: Tensor | None, relevance: Tensor) -> Tensor:
-        """Relevance of x, given that of z."""
+    def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
+        """Relevance of what a layer read, given that of its output."""
 
 
 @dataclass(frozen=True)
@@ -60,59 +74,78 @@ class Epsilon:
     """Shares in proportion to what each input added to the output; the bias and epsilon absorb their part."""
 
     stabiliser: Stabiliser
-    uses_output: ClassVar[bool] = True
 
-    def __call__(self, kernel: Kernel, x: Tensor, z: Tensor | None, relevance: Tensor) -> Tensor:
+    def uses_output(self, kernel: Kernel) -> bool:
         """See `KernelRule`."""
-        if z is None:
-            z = kernel.forward(x, kernel.weight, kernel.bias)
-        return x * kernel.transpose(relevance / self.stabiliser(z), kernel.weight, x)
+        return True
+
+    def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
+        """See `KernelRule`."""
+        x, kernel = layer.x, layer.kernel
+        return kernel.transpose(relevance / self.stabiliser(layer.z), kernel.weight, x).mul_(x)
 
 
 class _Contributions:
-    """What inputs add to the outputs of a kernel: those of `first` by some of its weights, those of `second` by others.
+    """What inputs add to the outputs of a kernel: those of each term by weights of its own.
 
     Parameters
     ----------
     kernel : Kernel
-    first, second : Tensor, Tensor or None
-        Of the shape of the kernel's input.
-    for_first, for_second : Tensor
-        The weights for each.
+    terms : sequence of (Tensor, Tensor)
+        Values of the shape of the kernel's input, and the weights for them.
     """
 
-    def __init__(
-        self, kernel: Kernel, first: Tensor, for_first: Tensor, second: Tensor | None, for_second: Tensor
-    ) -> None:
+    def __init__(self, kernel: Kernel, terms: Sequence[tuple[Tensor, Tensor]]) -> None:
         self._kernel = kernel
-        self._terms = [
-            (x, weight) for x, weight in ((first, for_first), (second, for_second)) if x is not None
-        ]
+        self._terms = terms
 
-    @classmethod
-    def by_sign(
-        cls, kernel: Kernel, x: Tensor, for_positive: Tensor, for_negative: Tensor
-    ) -> "_Contributions":
-        """With weights of their own for the positive and the negative values of x."""
-        # after a ReLU there is nothing to do for the negative ones
-        negative = x.clamp(max=0) if bool((x < 0).any()) else None
-        return cls(kernel, x.clamp(min=0), for_positive, negative, for_negative)
-
-    def total(self, bias: Tensor | None) -> Tensor:
+    def total(self, bias: Tensor | None = None) -> Tensor:
         """Their sum at each output."""
         (first, weight), *others = self._terms
         z = self._kernel.forward(first, weight, bias)
         for x, weight in others:
-            z = z + self._kernel.forward(x, weight, None)
+            z += self._kernel.forward(x, weight, None)
         return z
 
     def weighted(self, share: Tensor) -> Tensor:
         """Their sum at each input, with a weight for each output."""
         (first, weight), *others = self._terms
-        shared = first * self._kernel.transpose(share, weight, first)
+        shared = self._kernel.transpose(share, weight, first).mul_(first)
         for x, weight in others:
-            shared = shared + x * self._kernel.transpose(share, weight, x)
+            shared += self._kernel.transpose(share, weight, x).mul_(x)
         return shared
+
+
+class _Parts:
+    """What excites the outputs of a layer, and what inhibits them; made once for all rules that ask."""
+
+    def __init__(self, layer: KernelStep) -> None:
+        self._layer = layer
+        x = layer.x
+        # after a ReLU there is nothing to do for negative values
+        self._unsigned = layer.once("unsigned", lambda: bool(x.amin() >= 0))
+
+    def _weights(self, *, positive: bool) -> Tensor:
+        weight = self._layer.kernel.weight
+        make = (lambda: weight.clamp(min=0)) if positive else (lambda: weight.clamp(max=0))
+        if not self._layer.kernel.is_convolution:
+            return make()  # large, and seldom asked for twice
+        return self._layer.once(f"weights {positive}", make)
+
+    def of(self, *, exciting: bool) -> _Contributions:
+        """Positive values by positive weights and negative by negative ones; or what inhibits, the other way round."""
+        layer, weight = self._layer, self._weights(positive=exciting)
+        if self._unsigned:
+            return _Contributions(layer.kernel, [(layer.x, weight)])
+        terms = [
+            (layer.x.clamp(min=0), weight),
+            (layer.x.clamp(max=0), self._weights(positive=not exciting)),
+        ]
+        return _Contributions(layer.kernel, terms)
+
+    def total(self, contributions: _Contributions, *, exciting: bool) -> Tensor:
+        """Their sum at each output, without a bias."""
+        return self._layer.once(f"total {exciting}", contributions.total)
 
 
 @dataclass(frozen=True)
@@ -134,27 +167,34 @@ class AlphaBeta:
     beta: float
     stabiliser: Stabiliser
     whole_bias: bool = False
-    uses_output: ClassVar[bool] = False
 
-    def __call__(self, kernel: Kernel, x: Tensor, z: Tensor | None, relevance: Tensor) -> Tensor:
+    def uses_output(self, kernel: Kernel) -> bool:
         """See `KernelRule`."""
-        if kernel.is_depthwise:
-            return Epsilon(self.stabiliser)(kernel, x, z, relevance)
-        positive, negative = kernel.weight.clamp(min=0), kernel.weight.clamp(max=0)
-        exciting = inhibiting = kernel.bias
-        if kernel.bias is not None and not self.whole_bias:
-            exciting, inhibiting = kernel.bias.clamp(min=0), kernel.bias.clamp(max=0)
-        shared = self.alpha * self._part(
-            _Contributions.by_sign(kernel, x, positive, negative), exciting, relevance
-        )
+        return kernel.is_depthwise
+
+    def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
+        """See `KernelRule`."""
+        if layer.kernel.is_depthwise:
+            return Epsilon(self.stabiliser)(layer, relevance)
+        parts = _Parts(layer)
+        shared = self._part(parts, layer, relevance, self.alpha, exciting=True)
         if self.beta:
-            shared = shared - self.beta * self._part(
-                _Contributions.by_sign(kernel, x, negative, positive), inhibiting, relevance
-            )
+            shared -= self._part(parts, layer, relevance, self.beta, exciting=False)
         return shared
 
-    def _part(self, contributions: _Contributions, bias: Tensor | None, relevance: Tensor) -> Tensor:
-        return contributions.weighted(relevance / self.stabiliser(contributions.total(bias)))
+    def _part(
+        self, parts: _Parts, layer: KernelStep, relevance: Tensor, factor: float, *, exciting: bool
+    ) -> Tensor:
+        contributions = parts.of(exciting=exciting)
+        bias = layer.kernel.bias
+        if bias is not None and self.whole_bias:
+            z = layer.once(f"total {exciting} and bias", lambda: contributions.total(bias))
+        else:
+            z = parts.total(contributions, exciting=exciting)
+            if bias is not None:
+                z = z + layer.kernel.by_output(bias.clamp(min=0) if exciting else bias.clamp(max=0))
+        share = relevance / self.stabiliser(z)
+        return contributions.weighted(share if factor == 1 else share.mul_(factor))
 
 
 @dataclass(frozen=True)
@@ -169,20 +209,24 @@ class ZPlus:
     """
 
     complete: bool = True
-    uses_output: ClassVar[bool] = False
 
-    def __call__(self, kernel: Kernel, x: Tensor, z: Tensor | None, relevance: Tensor) -> Tensor:
+    def uses_output(self, kernel: Kernel) -> bool:
         """See `KernelRule`."""
-        positive, negative = kernel.weight.clamp(min=0), kernel.weight.clamp(max=0)
-        exciting = _Contributions.by_sign(kernel, x, positive, negative)
-        z = exciting.total(None)
-        excited = z > 0
-        shared = exciting.weighted(torch.where(excited, relevance / z, 0.0))
-        rest = torch.where(excited, 0.0, relevance)
-        if self.complete and bool(rest.any()):
-            inhibiting = _Contributions.by_sign(kernel, x, negative, positive)
-            z = inhibiting.total(None)
-            shared = shared + inhibiting.weighted(torch.where(z < 0, rest / z, 0.0))
+        return False
+
+    def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
+        """See `KernelRule`."""
+        parts = _Parts(layer)
+        exciting = parts.of(exciting=True)
+        z = parts.total(exciting, exciting=True)
+        shared = exciting.weighted(where_positive(relevance / z, z))
+        if not self.complete:
+            return shared
+        rest = relevance - where_positive(relevance, z)
+        if not is_zero(rest):
+            inhibiting = parts.of(exciting=False)
+            z = parts.total(inhibiting, exciting=False)
+            shared += inhibiting.weighted(where_positive(rest / z, -z))
         return shared
 
 
@@ -201,28 +245,35 @@ class Bounded:
     low: float
     high: float
     widen: bool = True
-    uses_output: ClassVar[bool] = False
 
-    def __call__(self, kernel: Kernel, x: Tensor, z: Tensor | None, relevance: Tensor) -> Tensor:
+    def uses_output(self, kernel: Kernel) -> bool:
         """See `KernelRule`."""
-        above, below = x - self.low, x - self.high
+        return False
+
+    def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
+        """See `KernelRule`."""
+        above, below = layer.x - self.low, layer.x - self.high
         if self.widen:
             above, below = above.clamp(min=0), below.clamp(max=0)
+        weight = layer.kernel.weight
         contributions = _Contributions(
-            kernel, above, kernel.weight.clamp(min=0), below, kernel.weight.clamp(max=0)
+            layer.kernel, [(above, weight.clamp(min=0)), (below, weight.clamp(max=0))]
         )
-        z = contributions.total(None)
-        return contributions.weighted(relevance / torch.where(z == 0, torch.full_like(z, _TINY), z))
+        z = contributions.total()
+        return contributions.weighted(relevance / not_zero(z))
 
 
 @dataclass(frozen=True)
 class Flat:
     """Shares evenly among all inputs that an output sees, whatever their values and weights."""
 
-    uses_output: ClassVar[bool] = False
-
-    def __call__(self, kernel: Kernel, x: Tensor, z: Tensor | None, relevance: Tensor) -> Tensor:
+    def uses_output(self, kernel: Kernel) -> bool:
         """See `KernelRule`."""
+        return False
+
+    def __call__(self, layer: KernelStep, relevance: Tensor) -> Tensor:
+        """See `KernelRule`."""
+        kernel, x = layer.kernel, layer.x
         ones = torch.ones_like(kernel.weight)
         seen = kernel.forward(torch.ones_like(x[:1]), ones, None)  # fewer at the edges
         return kernel.transpose(relevance / seen.clamp(min=1), ones, x)

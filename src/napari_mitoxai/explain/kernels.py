@@ -44,6 +44,10 @@ class Dense:
         """Wᵀ v, in the shape of the input `like`."""
         return v @ weight
 
+    def by_output(self, values: Tensor) -> Tensor:
+        """Values of each output feature, so that they can be added to the output."""
+        return values
+
     def scaled(self, scale: Tensor, shift: Tensor) -> "Dense":
         """The layer followed by ``scale * y + shift`` on each channel of its output."""
         bias = shift if self.bias is None else self.bias * scale + shift
@@ -91,6 +95,10 @@ class Convolution:
             self.groups, (True, False, False),
         )[0]  # fmt: skip
         return gradient
+
+    def by_output(self, values: Tensor) -> Tensor:
+        """See `Dense`."""
+        return values.view(-1, *(1,) * (self.weight.ndim - 2))
 
     def scaled(self, scale: Tensor, shift: Tensor) -> "Convolution":
         """See `Dense`; not for transposed convolutions with groups."""

@@ -1,100 +1,79 @@
 """Guided backpropagation and Deconvnet: other rules for every ReLU on the way back."""
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.explain.calls import ActivationMode, Call, apply_rule
 from napari_mitoxai.explain.catalogue import RectifierParameters
+from napari_mitoxai.explain.description import Unsuitable
+from napari_mitoxai.explain.kernel_rules import where_positive
+from napari_mitoxai.explain.needs import Needs, reads
 from napari_mitoxai.explain.question import Question
+from napari_mitoxai.explain.steps import RectifierStep, Rules, Signals, Step
 
 
-class RectifierMode(ActivationMode):
-    """Networks called inside this mode have the guided or the Deconvnet rule on each of their ReLU *calls*.
+@dataclass(frozen=True)
+class RectifierRules(Rules):
+    """The guided or the Deconvnet rule at each ReLU *call*, the gradient elsewhere.
 
     Hooks on modules would miss functional ReLUs, and hooks on a ReLU's input would also catch its other consumers.
 
-    Parameters
+    Attributes
     ----------
     guided : bool
         Guided: only positive signals to active units. Else Deconvnet: only positive signals, to all units.
-
-    Attributes
-    ----------
-    rectifiers : int
-        How many ReLU calls were met.
     """
 
-    def __init__(self, *, guided: bool) -> None:
-        super().__init__()
-        self._guided = guided
-        self.rectifiers = 0
+    guided: bool
+    replaces: ClassVar[frozenset[type[Step]]] = frozenset({RectifierStep})
 
-    def on_call(self, call: Call) -> object:
-        """Replace the backward rule of a ReLU (or ReLU6)."""
-        x = call.first
-        top = _top_of_rectifier(call)
-        if x is None or not x.requires_grad or top is None:
-            return call.run()
-        self.rectifiers += 1
-        active: list[Tensor] = []
-
-        def forward() -> Tensor:
-            y: Tensor = call.run()
-            if self._guided:
-                # a mask, not the output: the output may be changed in place later
-                active.append(y > 0 if top == math.inf else (y > 0) & (y < top))
-            return y
-
-        def backward(signal: Tensor) -> tuple[Tensor]:
-            signal = signal.clamp(min=0)
-            return (signal * active[0] if self._guided else signal,)
-
-        return apply_rule(forward, backward, x)
+    def signals(self, step: Step, signal: Tensor) -> Signals:
+        """See `Rules`."""
+        assert isinstance(step, RectifierStep)
+        signal = signal.clamp(min=0)
+        if not self.guided:
+            return (signal,)
+        signal = where_positive(signal, step.y)
+        return (signal if step.top == math.inf else where_positive(signal, step.top - step.y),)
 
 
-def _top_of_rectifier(call: Call) -> float | None:
-    """Where a call that computes max(x, 0), however it is written, saturates; None if it is another function."""
-    if call.name == "relu":
-        return math.inf
-    if call.name == "relu6":
-        return 6.0
-    low: object = None
-    high: object = None
-    if call.name == "hardtanh":  # what torch.nn.ReLU6 calls
-        low, high = call.argument(1, "min_val", -1.0), call.argument(2, "max_val", 1.0)
-    elif call.name in {"clamp", "clip", "clamp_min"}:
-        low, high = call.argument(1, "min"), call.argument(2, "max")
-    elif call.name == "threshold" and call.argument(2, "value") == 0:
-        low = call.argument(1, "threshold")
-    if not isinstance(low, (int, float)) or low != 0:
-        return None
-    return math.inf if high is None else float(high) if isinstance(high, (int, float)) else None
+_GUIDED, _DECONVNET = RectifierRules(guided=True), RectifierRules(guided=False)
 
 
 def _ruled_gradient(
-    question: Question, name: str, parameters: RectifierParameters, *, guided: bool
+    question: Question, name: str, parameters: RectifierParameters, rules: RectifierRules
 ) -> Tensor:
-    mode = RectifierMode(guided=guided)
-    leaf, logits = question.ask(mode)
-    if mode.rectifiers == 0:
-        raise MitoxaiError(
+    if RectifierStep not in question.steps_met(rules):
+        raise Unsuitable(
             f"{name} only changes ReLUs and this network has none, so its map would be the plain gradient: use gradient."
         )
-    if parameters.mode == "innvestigate":
-        return question.back_to(leaf, logits, start=question.scores(logits).detach())
-    return question.back_to(leaf, logits)
+    if parameters.mode == "canonical":
+        return question.back(rules)
+    if question.output == "probability":
+        raise Unsuitable(
+            f"{name} as iNNvestigate computes it starts at a logit, not at a probability: explain the logit, or use the "
+            "canonical mode."
+        )
+    return question.back(rules, question.slope * question.scores(question.logits)[:, None])
 
 
+def needs_of_guided_backprop(parameters: object) -> Needs:
+    """What guided backpropagation reads from a forward pass."""
+    return Needs((_GUIDED,))
+
+
+@reads(needs_of_guided_backprop)
 def guided_backprop(question: Question, parameters: RectifierParameters) -> Tensor:
     """Guided backpropagation of the target logits (N, C, H, W), starting at 1, or at the logit as iNNvestigate does."""
     name = "guided_backprop"
     return question.once(
-        (name, parameters.mode), lambda: _ruled_gradient(question, name, parameters, guided=True)
+        (name, parameters.mode), lambda: _ruled_gradient(question, name, parameters, _GUIDED)
     )
 
 
+@reads(lambda parameters: Needs((_DECONVNET,)))
 def deconvnet(question: Question, parameters: RectifierParameters) -> Tensor:
     """Deconvnet map of the target logits (N, C, H, W), starting at 1, or at the logit as iNNvestigate does."""
-    return _ruled_gradient(question, "deconvnet", parameters, guided=False)
+    return _ruled_gradient(question, "deconvnet", parameters, _DECONVNET)
