@@ -148,45 +148,51 @@ def test_a_method_without_meaning_for_the_network_is_left_out_and_the_others_mad
 
 
 @pytest.fixture(scope="module")
+def larger():
+    """A classifier whose patches have a feature map of more than one cell."""
+    return checkpoint_of(patch=128, target=64)
+
+
+@pytest.fixture(scope="module")
 def wide():
     counts = np.zeros((3, 400, 1000), np.uint16)
     counts[:, :, :700] = tissue(400, 700)
     return section_of(counts)
 
 
-def test_the_seamless_mode_says_that_it_is_and_background_stays_empty(wide, checkpoint, tmp_path):
-    store = explained(wide, checkpoint, tmp_path, ["gradient", "grad_cam"], approach="seamless")
-    patches = explain_section(wide, checkpoint, ["gradient", "grad_cam"], tmp_path / "n.ome.zarr")
+def test_the_seamless_mode_says_that_it_is_and_background_stays_empty(wide, larger, tmp_path):
+    store = explained(wide, larger, tmp_path, ["gradient", "grad_cam"], approach="seamless")
+    patches = explain_section(wide, larger, ["gradient", "grad_cam"], tmp_path / "n.ome.zarr")
     assert (store.info["approach"], patches.info["approach"]) == ("seamless", "patches")
     assert store.grid == patches.grid
     for name in store.methods:
         values = store.read(name)
         assert values.shape == patches.read(name).shape
         assert values[:, :, :300].any()
-        assert not values[:, :, 400:].any()
+        assert not values[:, :, 430:].any()
     assert store.info["verdict"]["patches"] == len(store.patch_probabilities()) > 50
     np.testing.assert_allclose([sum(row) for row in store.patch_probabilities().values()], 1, atol=1e-4)
 
 
-def test_a_cancelled_seamless_run_goes_on(wide, checkpoint, tmp_path, monkeypatch):
+def test_a_cancelled_seamless_run_goes_on(wide, larger, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "napari_mitoxai.explain.seamless.explain_blocks.__kwdefaults__",
-        {"side": 320, "tile": 128, "finished": frozenset()},
+        {"side": 512, "tile": 128, "finished": frozenset()},
     )
-    whole = explain_section(wide, checkpoint, ["gradient"], tmp_path / "n.ome.zarr", approach="seamless")
+    whole = explain_section(wide, larger, ["gradient"], tmp_path / "n.ome.zarr", approach="seamless")
     token = CancelToken()
     first, second = Blocks(lambda region: token.cancel()), Blocks()
     with pytest.raises(Cancelled):
-        explained(wide, checkpoint, tmp_path, ["gradient"], approach="seamless", watcher=first, cancel=token)
-    store = explained(wide, checkpoint, tmp_path, ["gradient"], approach="seamless", watcher=second)
+        explained(wide, larger, tmp_path, ["gradient"], approach="seamless", watcher=first, cancel=token)
+    store = explained(wide, larger, tmp_path, ["gradient"], approach="seamless", watcher=second)
     assert first.regions
     assert not {str(region) for region, _ in first.regions} & {str(region) for region, _ in second.regions}
     close(store.read("gradient"), whole.read("gradient"))
     assert store.patch_probabilities().keys() == whole.patch_probabilities().keys()
 
 
-def test_the_seamless_mode_of_the_class_it_calls(wide, checkpoint, tmp_path):
-    store = explained(wide, checkpoint, tmp_path, ["gradient"], approach="seamless", target="predicted")
+def test_the_seamless_mode_of_the_class_it_calls(wide, larger, tmp_path):
+    store = explained(wide, larger, tmp_path, ["gradient"], approach="seamless", target="predicted")
     assert store.info["target"] in ("control", "patient")
 
 
@@ -198,9 +204,15 @@ def test_the_seamless_mode_of_the_class_it_calls(wide, checkpoint, tmp_path):
         (["integrated_gradients", "integrated_gradients@seed-exact"], {}, "has each method once"),
     ],
 )
-def test_what_the_seamless_mode_cannot_do(wide, checkpoint, tmp_path, methods, asked, sentence):
+def test_what_the_seamless_mode_cannot_do(wide, larger, tmp_path, methods, asked, sentence):
     with pytest.raises(MitoxaiError, match=sentence):
-        explained(wide, checkpoint, tmp_path, methods, approach="seamless", **asked)
+        explained(wide, larger, tmp_path, methods, approach="seamless", **asked)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_grad_cam_on_a_single_cell_is_refused_before_anything_is_written(wide, checkpoint, tmp_path):
+    with pytest.raises(MitoxaiError, match="larger than one cell"):
+        explained(wide, checkpoint, tmp_path, ["grad_cam"], approach="seamless")
     assert list(tmp_path.iterdir()) == []
 
 

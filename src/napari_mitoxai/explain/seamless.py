@@ -107,11 +107,7 @@ def explain_blocks(
     MitoxaiError
         If the seamless mode does not have a method, a class does not exist, or a window depends on more than a block.
     """
-    chosen = _configured(methods)
-    if "grad_cam" in chosen and network.cells == 1:
-        raise MitoxaiError(
-            "Grad-CAM needs a feature map larger than one cell, and this network's patches have none: give larger patches."
-        )
+    chosen = configured(network, methods)
     scores = network.class_weights(target)
     blocks = network.blocks(shape, corners, side)
     blending = network.blending_sums(shape, corners)
@@ -122,7 +118,16 @@ def explain_blocks(
         yield Part(block.corners, logits.float().cpu().numpy(), dict(tiles.add(block, arrays)))
 
 
-def _configured(methods: Sequence[str] | Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
+def configured(
+    network: SeamlessNetwork, methods: Sequence[str] | Mapping[str, Mapping[str, Any] | None]
+) -> dict[str, Any]:
+    """The parameters of methods, by name.
+
+    Raises
+    ------
+    MitoxaiError
+        If there is none, the seamless mode does not have one of them, or it has no meaning for the network.
+    """
     given = methods if isinstance(methods, Mapping) else dict.fromkeys(methods)
     if not given:
         raise MitoxaiError("No explanation method was chosen: name at least one.")
@@ -133,6 +138,10 @@ def _configured(methods: Sequence[str] | Mapping[str, Mapping[str, Any] | None])
                 "or explain patch by patch."
             )
     chosen = {name: find_method(name).configure(**(values or {})) for name, values in given.items()}
+    if "grad_cam" in chosen and network.cells == 1:
+        raise MitoxaiError(
+            "Grad-CAM needs a feature map larger than one cell, and this network's patches have none: give larger patches."
+        )
     if getattr(chosen.get("grad_cam"), "layer", None) is not None:
         raise MitoxaiError(
             "The seamless mode has Grad-CAM on the last feature map only: leave the layer out, or explain patch by patch."

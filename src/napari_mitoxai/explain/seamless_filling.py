@@ -11,7 +11,7 @@ from napari_mitoxai.explain.blending import Block
 from napari_mitoxai.explain.filling import Corner, Listener, Work, asked_for, refuse_not_finite
 from napari_mitoxai.explain.patch_reader import read_on_grid
 from napari_mitoxai.explain.plan import Request
-from napari_mitoxai.explain.seamless import explain_blocks, seamless_methods
+from napari_mitoxai.explain.seamless import configured, explain_blocks
 from napari_mitoxai.explain.seamless_network import SeamlessNetwork
 from napari_mitoxai.explain.store import BLOCK
 from napari_mitoxai.models import CancellingMode, Checkpoint
@@ -26,14 +26,8 @@ def seamless_network(model: nn.Module, checkpoint: Checkpoint, request: Request)
         If the seamless mode does not have a method or a score that is asked for, or the network does not allow it.
     """
     geometry = checkpoint.geometry
-    for wanted in request.wanted():
-        if wanted.method.name not in seamless_methods():
-            raise MitoxaiError(
-                f"The seamless mode does not have {wanted.label}: choose of {', '.join(seamless_methods())}, "
-                "or explain patch by patch."
-            )
-    names = [wanted.method.name for wanted in request.wanted()]
-    if len(set(names)) < len(names):
+    methods = {wanted.method.name: wanted.parameters.model_dump() for wanted in request.wanted()}
+    if len(methods) < len(request.methods):
         raise MitoxaiError("The seamless mode has each method once: leave one of its settings out.")
     if request.output != "logit":
         raise MitoxaiError(
@@ -44,7 +38,9 @@ def seamless_network(model: nn.Module, checkpoint: Checkpoint, request: Request)
             f"Patches of {geometry.patch_size} px are not a whole number of times as large as the network's input of "
             f"{geometry.input_size} px: explain patch by patch."
         )
-    return SeamlessNetwork(model, len(checkpoint.panel), geometry.input_size)
+    network = SeamlessNetwork(model, len(checkpoint.panel), geometry.input_size)
+    configured(network, methods)
+    return network
 
 
 def windows(network: SeamlessNetwork, shape: tuple[int, int], reduction: int, overlap: float) -> list[Corner]:
