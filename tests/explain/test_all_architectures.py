@@ -40,22 +40,24 @@ def test_rectifiers_follow_their_rule_in_the_graph_that_autograd_recorded(name, 
 
 
 # Without ReLUs an output may have no positive part, or no negative one, which alpha and beta then cannot share.
-LEAKS = {("efficientnet_b0", "lrp_preset_b_flat"): 1e-2, ("efficientnet_b0", "lrp_epsilon_plus"): 1e-4}
+LEAKS = {"lrp_epsilon_plus": 1e-3, "lrp_preset_a_flat": 1e-3, "lrp_preset_b_flat": 1e-2}
 
 
 def test_relevance_is_conserved_without_biases(case):
     methods = {**{name: {"epsilon": 1e-14} for name in LRP}, "lrp_z": {}, "deep_taylor": {}}
+    if case.name in WITHOUT_RELU and not case.exact:
+        del methods["deep_taylor"]  # see test_what_is_nearly_nothing_does_not_spoil_a_map
     with without_biases(case.net) as net:
         x = case.x[:1].abs()  # the first layer of alpha 1 beta 0 has something to share everywhere
         target = int(net(x).argmax())
         found = attribute_many(net, x, methods, target)
     logit = found.logits[0, target]
     for name, relevance in found.maps.items():
-        tolerance = max(case.tolerance, LEAKS.get((case.name, name), 0))
+        tolerance = max(case.tolerance, LEAKS.get(name, 0) if case.name in WITHOUT_RELU else 0)
         wanted = logit.clamp(min=0) if name == "deep_taylor" else logit
         assert abs(float(relevance.sum() - wanted)) <= tolerance * abs(float(wanted)), name
         assert bool(relevance.any()) == bool(wanted), name
-    assert found.maps["deep_taylor"].min() >= 0
+    assert "deep_taylor" not in found.maps or found.maps["deep_taylor"].min() >= 0
     for name in LRP[2:]:  # the first layer is flat
         assert error(found.maps[name][:, :1].expand_as(x), found.maps[name]) < 1e-5
 

@@ -232,3 +232,22 @@ def test_a_network_in_single_precision_has_nearly_the_map_of_one_in_double(seed,
     for name in RULES:
         assert found[name].dtype == torch.float32
         agree(found[name].double(), exact[name], 1e-2, name)
+
+
+NEARLY_NOTHING = pytest.mark.xfail(
+    strict=True,
+    reason="z+ divides by what excites a unit if it is above 0, however little: by 1e-40 gives infinity, then NaN",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[NEARLY_NOTHING] if name == "deep_taylor" else []) for name in RELEVANCE],
+)
+def test_what_is_nearly_nothing_does_not_spoil_a_map(name, one_thread):
+    # as a SiLU gives it of -90: the map of an EfficientNet can be lost so
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(4, 2))
+    for values in net.parameters():
+        values.data.fill_(1.0)
+    x = torch.tensor([1e-40, 1.0, 1.0, 1.0]).view(1, 1, 2, 2)
+    assert attribute(net, x, name).isfinite().all()
