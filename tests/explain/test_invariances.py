@@ -234,16 +234,7 @@ def test_a_network_in_single_precision_has_nearly_the_map_of_one_in_double(seed,
         agree(found[name].double(), exact[name], 1e-2, name)
 
 
-NEARLY_NOTHING = pytest.mark.xfail(
-    strict=True,
-    reason="z+ divides by what excites a unit if it is above 0, however little: by 1e-40 gives infinity, then NaN",
-)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[NEARLY_NOTHING] if name == "deep_taylor" else []) for name in RELEVANCE],
-)
+@pytest.mark.parametrize("name", RELEVANCE)
 def test_what_is_nearly_nothing_does_not_spoil_a_map(name, one_thread):
     # as a SiLU gives it of -90: the map of an EfficientNet can be lost so
     net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(4, 2))

@@ -25,6 +25,7 @@ from napari_mitoxai.explain.kernel_rules import (
     Stabiliser,
     ZPlus,
     is_zero,
+    next_to_nothing,
     where_positive,
 )
 from napari_mitoxai.explain.needs import Needs, reads
@@ -54,12 +55,13 @@ class DeepTaylorRules(RelevanceRules):
         """See the module; where no term is positive, in the ratio of the negative ones."""
         first, second = a.clamp(min=0), b.clamp(min=0)
         z = first + second
-        share = where_positive(relevance / z, z)
+        nothing = next_to_nothing(z)
+        share = where_positive(relevance / z, z, nothing)
         first, second = first * share, second * share
-        rest = relevance - where_positive(relevance, z)
+        rest = relevance - where_positive(relevance, z, nothing)
         if not is_zero(rest):
             z = a.clamp(max=0) + b.clamp(max=0)
-            share = where_positive(rest / z, -z)
+            share = where_positive(rest / z, -z, nothing)
             first, second = first + a.clamp(max=0) * share, second + b.clamp(max=0) * share
         return first, second
 
@@ -67,12 +69,13 @@ class DeepTaylorRules(RelevanceRules):
         """See the module; where no value is positive, in the ratio of the negative ones."""
         positive = x.clamp(min=0)
         z, transpose = transposed(function, positive)
-        shared = positive * transpose(where_positive(relevance / z, z))
-        rest = relevance - where_positive(relevance, z)
+        nothing = next_to_nothing(z)
+        shared = positive * transpose(where_positive(relevance / z, z, nothing))
+        rest = relevance - where_positive(relevance, z, nothing)
         if not is_zero(rest):
             negative = x.clamp(max=0)
             z, transpose = transposed(function, negative)
-            shared = shared + negative * transpose(where_positive(rest / z, -z))
+            shared = shared + negative * transpose(where_positive(rest / z, -z, nothing))
         return shared
 
 

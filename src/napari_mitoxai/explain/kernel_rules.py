@@ -1,5 +1,6 @@
 """How the relevance of a linear layer's output is shared among its inputs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,10 +22,15 @@ def not_zero(z: Tensor) -> Tensor:
     return torch.eq(z, 0, out=torch.empty_like(z)).mul_(_TINY).add_(z)
 
 
-def where_positive(values: Tensor, z: Tensor) -> Tensor:
-    """The values where z is positive, and 0 elsewhere, whatever is there."""
-    chosen: Tensor = torch.ops.aten.threshold_backward(values, z, 0)
+def where_positive(values: Tensor, z: Tensor, above: float = 0.0) -> Tensor:
+    """The values where z is positive, or `above` a number, and 0 elsewhere, whatever is there."""
+    chosen: Tensor = torch.ops.aten.threshold_backward(values, z, above)
     return chosen
+
+
+def next_to_nothing(z: Tensor) -> float:
+    """Below this, a denominator of z's type counts as 0: what is divided by it may be too large for a number."""
+    return math.sqrt(torch.finfo(z.dtype).tiny)
 
 
 def is_zero(values: Tensor) -> bool:
@@ -219,14 +225,15 @@ class ZPlus:
         parts = _Parts(layer)
         exciting = parts.of(exciting=True)
         z = parts.total(exciting, exciting=True)
-        shared = exciting.weighted(where_positive(relevance / z, z))
+        nothing = next_to_nothing(z) if self.complete else 0.0
+        shared = exciting.weighted(where_positive(relevance / z, z, nothing))
         if not self.complete:
             return shared
-        rest = relevance - where_positive(relevance, z)
+        rest = relevance - where_positive(relevance, z, nothing)
         if not is_zero(rest):
             inhibiting = parts.of(exciting=False)
             z = parts.total(inhibiting, exciting=False)
-            shared += inhibiting.weighted(where_positive(rest / z, -z))
+            shared += inhibiting.weighted(where_positive(rest / z, -z, nothing))
         return shared
 
 
