@@ -19,7 +19,7 @@ from side_by_side import HEADER, compare
 from napari_mitoxai.explain import attribute
 from napari_mitoxai.explain.regions import _regions, rank_greedily, rank_once, regions
 
-STEPS = (8, 12, 16, 25, 35, 50, 75, 100)
+STEPS = (8, 12, 16, 20, 25, 35, 50, 75, 100)
 
 
 def main() -> None:
@@ -72,8 +72,8 @@ def main() -> None:
         ("ranking", lambda: rank_greedily(plane, found), lambda: pair.XRAI._xrai(plane, masks)),
         ("fast ranking", lambda: rank_once(plane, found), lambda: pair.XRAI._xrai_fast(plane, masks)),
     ]
-    for name, mine, theirs in parts:
-        rows.append(compare(mine, theirs, options.repeats).row(name, "PAIR"))
+    for name, mine, rival in parts:
+        rows.append(compare(mine, rival, options.repeats).row(name, "PAIR"))
 
     compared = compare(lambda: ours(steps), theirs, options.repeats)
     rows.append(compared.row(f"XRAI, {steps} steps a way", "PAIR, 100 points a way"))

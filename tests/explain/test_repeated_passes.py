@@ -10,7 +10,7 @@ from small_networks import error, random_net, vgg_like
 from torch import nn
 
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
-from napari_mitoxai.explain import attribute, attribute_many
+from napari_mitoxai.explain import attribute, attribute_many, path_integrals
 from napari_mitoxai.models import CancellingMode
 
 MANY = {
@@ -42,6 +42,12 @@ def inputs():
     return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.fixture
+def one_point_at_once(monkeypatch):
+    monkeypatch.setattr(path_integrals, "_PIXELS_AT_ONCE", 1)
+
+
+@pytest.mark.usefixtures("one_point_at_once")
 @pytest.mark.parametrize("name", MANY)
 def test_memory_for_no_more_inputs_than_were_given(name, inputs):
     net = Watched(random_net(0))
@@ -51,6 +57,17 @@ def test_memory_for_no_more_inputs_than_were_given(name, inputs):
     assert max(net.batches) == (6 if name == "occlusion" else 3)
 
 
+@pytest.mark.parametrize("name", ["integrated_gradients", "blur_integrated_gradients", "xrai"])
+def test_few_small_inputs_are_asked_about_at_several_points_at_once(name, inputs, monkeypatch):
+    monkeypatch.setattr(path_integrals, "_PIXELS_AT_ONCE", 4 * 3 * 32 * 32)
+    net = Watched(random_net(0).double())
+    several = attribute(net, inputs.double(), name, [0, 1, 1], steps=6)
+    assert max(net.batches) == 4 * 3
+    monkeypatch.setattr(path_integrals, "_PIXELS_AT_ONCE", 1)
+    assert error(attribute(net, inputs.double(), name, [0, 1, 1], steps=6), several) < 1e-9
+
+
+@pytest.mark.usefixtures("one_point_at_once")
 @pytest.mark.parametrize("name", MANY)
 def test_cancelling_stops_between_passes(name, inputs):
     token = CancelToken()
@@ -60,6 +77,7 @@ def test_cancelling_stops_between_passes(name, inputs):
     assert len(net.batches) == 4
 
 
+@pytest.mark.usefixtures("one_point_at_once")
 def test_both_kinds_of_xrai_share_their_gradients(inputs):
     net = Watched(vgg_like())
     attribute_many(net, inputs, {"xrai": {"steps": 6}, "fast_xrai": {"steps": 6}})

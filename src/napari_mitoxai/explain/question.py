@@ -144,14 +144,14 @@ class Question:
         leaf, logits, _ = self.plain
         return self.back_to(leaf, logits, again=True)
 
-    def gradient_at(self, inputs: Tensor, which: slice = slice(None)) -> Tensor:
+    def gradient_at(self, inputs: Tensor, which: slice | Tensor = slice(None)) -> Tensor:
         """Gradient of the target logits at other inputs, of which nothing is kept.
 
         Parameters
         ----------
         inputs : Tensor (n, C, H, W)
             What takes the place of our own inputs, or of some of them.
-        which : slice
+        which : slice or Tensor of indices
             The inputs whose targets are meant.
         """
         elsewhere = Question(self.model, inputs, self._targets[which])
