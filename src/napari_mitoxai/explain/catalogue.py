@@ -355,7 +355,7 @@ METHODS: tuple[Method, ...] = (
         description="Integrated gradients on a way that moves first the pixels to which the score reacts least, so that less noise is "
         "collected than on the straight way. The way is chosen by the network itself, and a small change of the patch "
         "can change it, as can the number of steps. With the steps and distance that are given, the map sums to the difference of "
-        "the scores of patch and baseline within about 1 % (as PAIR counts, 10 %). With more than one sample it is "
+        "the scores of patch and baseline within 1 to 2 % (as PAIR counts, 10 to 20 %). With more than one sample it is "
         "averaged over noisy copies of the patch. Costs as many gradients as steps times samples, one patch at a time.",
         source="Kapishnikov et al. (2021), arXiv:2106.09788",
         signed=True,

@@ -1,8 +1,8 @@
 """Gradients collected on a fixed way to the input: out of a constant baseline, or out of a blur.
 
-A map needs no more memory than the gradient of a few inputs. Networks of ReLUs have gradients
-that jump everywhere along a way; there evenly spaced points, each in the middle of its part, beat Gauss-Legendre quadrature, whose points
-are far apart in the middle of the way and crowded at its ends.
+A map needs no more memory than the gradient of a few inputs. Networks of ReLUs have gradients that jump everywhere along a
+way; there evenly spaced points, each in the middle of its part, beat Gauss-Legendre quadrature, whose points are far apart in
+the middle of the way and crowded at its ends.
 """
 
 import math
