@@ -174,11 +174,12 @@ def test_the_seamless_mode_says_that_it_is_and_background_stays_empty(wide, larg
     np.testing.assert_allclose([sum(row) for row in store.patch_probabilities().values()], 1, atol=1e-4)
 
 
-def test_a_cancelled_seamless_run_goes_on(wide, larger, tmp_path, monkeypatch):
+def test_a_cancelled_seamless_run_goes_on(larger, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "napari_mitoxai.explain.seamless.explain_blocks.__kwdefaults__",
         {"side": 512, "tile": 128, "finished": frozenset()},
     )
+    wide = section_of(tissue(300, 2000))
     whole = explain_section(wide, larger, ["gradient"], tmp_path / "n.ome.zarr", approach="seamless")
     token = CancelToken()
     first, second = Blocks(lambda region: token.cancel()), Blocks()

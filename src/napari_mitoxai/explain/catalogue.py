@@ -119,7 +119,38 @@ _Baseline = Annotated[
 ]
 
 
-class SmoothGradParameters(MethodParameters):
+class NoiseParameters(MethodParameters):
+    """How a map is averaged over noisy copies of the patch."""
+
+    samples: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        title="Samples",
+        description="How many noisy copies of the patch are explained and averaged; 1 is the patch itself, without noise. "
+        "Everything is computed that many times.",
+    )
+    noise: float = Field(
+        default=0.15,
+        ge=0,
+        le=1e6,
+        title="Noise",
+        description="Standard deviation of the noise.",
+    )
+    relative: bool = Field(
+        default=True,
+        title="Relative noise",
+        description="The noise is a share of the patch's range, from its lowest to its highest value; else in scaled values.",
+    )
+    squared: bool = Field(
+        default=False,
+        title="Squared",
+        description="Average the squares of the maps: clearer pictures that are never negative and have no direction.",
+    )
+    seed: _Seed = 0
+
+
+class SmoothGradParameters(NoiseParameters):
     """Parameters of SmoothGrad."""
 
     samples: int = Field(
@@ -127,24 +158,14 @@ class SmoothGradParameters(MethodParameters):
         ge=1,
         le=10_000,
         title="Samples",
-        description="How many noisy copies; the cost grows with it.",
+        description="How many noisy copies; the cost grows with it. 1 is the patch itself, without noise.",
     )
-    noise: float = Field(
-        default=0.15,
-        ge=0,
-        le=10,
-        title="Noise",
-        description="Standard deviation of the noise as a share of the patch's range, from its lowest to its highest value.",
-    )
-    squared: bool = Field(
-        default=False,
-        title="Squared",
-        description="Average the squares of the gradients: clearer pictures that are never negative and have no direction.",
-    )
-    seed: _Seed = 0
 
 
-class IntegratedGradientsParameters(MethodParameters):
+_AS_PAIR = "pair: as PAIR's saliency 0.2.1 computed it, to make published maps again."
+
+
+class IntegratedGradientsParameters(NoiseParameters):
     """Parameters of integrated gradients."""
 
     baseline: _Baseline = 0.0
@@ -153,11 +174,17 @@ class IntegratedGradientsParameters(MethodParameters):
         ge=1,
         le=1000,
         title="Steps",
-        description="Points on the way from the baseline, by Gauss-Legendre quadrature; the cost grows with it.",
+        description="Points on the way from the baseline; the cost grows with it, and the error falls with it.",
+    )
+    mode: Literal["canonical", "innvestigate", "pair"] = Field(
+        default="canonical",
+        title="Mode",
+        description="Where the points are. canonical: in the middle of equal parts of the way. innvestigate: where the parts begin, "
+        "as iNNvestigate 2.1.2 has them. pair: on both ends and evenly between, as PAIR's saliency 0.2.1 has them.",
     )
 
 
-class GuidedPathParameters(MethodParameters):
+class GuidedPathParameters(NoiseParameters):
     """Parameters of guided integrated gradients."""
 
     baseline: _Baseline = 0.0
@@ -178,9 +205,15 @@ class GuidedPathParameters(MethodParameters):
         title="Largest distance",
         description="How far a value may be from the straight way, as a share of its own way; 0 is the straight way, 1 any.",
     )
+    mode: Literal["canonical", "pair"] = Field(
+        default="canonical",
+        title="Mode",
+        description="canonical: each step counts with the mean of the slopes at its two ends, so that the map sums to the change of "
+        f"the score. {_AS_PAIR} There it counts with the slope at its start.",
+    )
 
 
-class BlurParameters(MethodParameters):
+class BlurParameters(NoiseParameters):
     """Parameters of blur integrated gradients."""
 
     max_sigma: float = Field(
@@ -192,6 +225,12 @@ class BlurParameters(MethodParameters):
     )
     steps: int = Field(
         default=50, ge=1, le=1000, title="Steps", description="Widths of the blur; the cost grows with it."
+    )
+    mode: Literal["canonical", "pair"] = Field(
+        default="canonical",
+        title="Mode",
+        description="canonical: most widths are narrow, where the picture changes most, and the blur is exact. "
+        f"{_AS_PAIR} There the widths are evenly spaced, and the Gaussian is cut at four standard deviations.",
     )
 
 
@@ -209,14 +248,21 @@ class XraiParameters(MethodParameters):
         ge=1,
         le=1000,
         title="Steps",
-        description="Points on each way from a baseline, by Gauss-Legendre quadrature; the cost grows with it.",
+        description="Points on each way from a baseline; the cost grows with it.",
     )
     top_fraction: float = Field(
         default=1.0,
         gt=0,
         le=1,
         title="Top fraction",
-        description="Keep at most this share of each patch, its highest values, and set the rest to 0.",
+        description="Keep at most this share of each patch, its highest values, and set the rest to 0; the best region is kept "
+        "even if it is larger.",
+    )
+    mode: Literal["canonical", "pair"] = Field(
+        default="canonical",
+        title="Mode",
+        description="Where the points on a way are. canonical: in the middle of equal parts of it. pair: on both ends and evenly "
+        "between, as PAIR's saliency 0.2.1 has them.",
     )
 
 
@@ -273,13 +319,17 @@ METHODS: tuple[Method, ...] = (
         title="SmoothGrad",
         description="The gradient averaged over noisy copies of the patch, which keeps what the network is steadily sensitive to "
         "and drops much of the noise of a single gradient. Too much noise asks about pictures that the network "
-        "has never seen. Costs as many gradients as samples.",
+        "has never seen. With squared, a map says where, not for or against. Costs as many gradients as samples.",
         source="Smilkov et al. (2017), arXiv:1706.03825; squared: Hooker et al. (2019), arXiv:1806.10758",
         signed=True,
         per_channel=True,
         implementation="napari_mitoxai.explain.smoothgrad:smoothgrad",
         passes="many",
         parameters=SmoothGradParameters,
+        presets={
+            "seed-exact": {"samples": 64, "noise": 25.6, "relative": False, "squared": True},
+            "pair-exact": {"samples": 25, "noise": 0.15, "relative": True, "squared": True},
+        },
     ),
     Method(
         name="input_x_gradient",
@@ -296,40 +346,88 @@ METHODS: tuple[Method, ...] = (
         title="Integrated gradients",
         description="What each pixel of a channel adds to the class score on the straight way from a baseline to the patch; the map "
         "sums to the difference of the two scores. It answers for this baseline: a pixel with the baseline's value gets "
-        "nothing, and on the way the network sees pictures that do not exist. Costs as many gradients as steps.",
+        "nothing, and on the way the network sees pictures that do not exist. With more than one sample it is averaged over "
+        "noisy copies of the patch. Costs as many gradients as steps times samples.",
         source="Sundararajan, Taly and Yan (2017), arXiv:1703.01365",
         signed=True,
         per_channel=True,
         implementation="napari_mitoxai.explain.path_integrals:integrated_gradients",
         passes="many",
         parameters=IntegratedGradientsParameters,
+        presets={
+            "seed-exact": {"baseline": -128.0, "steps": 64, "mode": "innvestigate"},
+            "pair-exact": {"baseline": 0.0, "steps": 25, "mode": "pair"},
+            "pair-exact-smoothed": {
+                "baseline": 0.0,
+                "steps": 25,
+                "mode": "pair",
+                "samples": 25,
+                "noise": 0.15,
+                "relative": True,
+                "squared": True,
+            },
+        },
     ),
     Method(
         name="guided_integrated_gradients",
         title="Guided integrated gradients",
         description="Integrated gradients on a way that moves first the pixels to which the score reacts least, so that less noise is "
         "collected than on the straight way. The way is chosen by the network itself, and a small change of the patch "
-        "can change it. The map sums roughly to the difference of the scores of patch and baseline. Costs as many gradients "
-        "as steps, one patch at a time.",
+        "can change it, as can the number of steps. With the steps and distance that are given, the map sums to the difference of "
+        "the scores of patch and baseline within 1 to 2 % (as PAIR counts, 10 to 20 %). With more than one sample it is "
+        "averaged over noisy copies of the patch. Costs as many gradients as steps times samples, one patch at a time.",
         source="Kapishnikov et al. (2021), arXiv:2106.09788",
         signed=True,
         per_channel=True,
         implementation="napari_mitoxai.explain.guided_path:guided_integrated_gradients",
         passes="many",
         parameters=GuidedPathParameters,
+        presets={
+            "pair-exact": {
+                "baseline": 0.0,
+                "steps": 25,
+                "fraction": 0.5,
+                "max_distance": 1.0,
+                "mode": "pair",
+            },
+            "pair-exact-smoothed": {
+                "baseline": 0.0,
+                "steps": 25,
+                "fraction": 0.5,
+                "max_distance": 1.0,
+                "mode": "pair",
+                "samples": 25,
+                "noise": 0.15,
+                "relative": True,
+                "squared": True,
+            },
+        },
     ),
     Method(
         name="blur_integrated_gradients",
         title="Blur integrated gradients",
         description="What each pixel adds to the class score while the patch goes from blurred to sharp: which detail counts, with no "
         "value standing for nothing. What survives the widest blur, such as a protein's overall level, gets no credit, "
-        "and outside the patch counts as 0. Costs as many gradients as steps.",
+        "and outside the patch counts as 0. The map sums to the difference of the scores of the patch and the most blurred patch. With "
+        "more than one sample it is averaged over noisy copies of the patch. Costs as many gradients as steps times samples.",
         source="Xu, Venugopalan and Sundararajan (2020), arXiv:2004.03383",
         signed=True,
         per_channel=True,
         implementation="napari_mitoxai.explain.path_integrals:blur_integrated_gradients",
         passes="many",
         parameters=BlurParameters,
+        presets={
+            "pair-exact": {"max_sigma": 50.0, "steps": 100, "mode": "pair"},
+            "pair-exact-smoothed": {
+                "max_sigma": 50.0,
+                "steps": 100,
+                "mode": "pair",
+                "samples": 25,
+                "noise": 0.15,
+                "relative": True,
+                "squared": True,
+            },
+        },
     ),
     Method(
         name="xrai",
@@ -344,6 +442,10 @@ METHODS: tuple[Method, ...] = (
         implementation="napari_mitoxai.explain.xrai:xrai",
         passes="many",
         parameters=XraiParameters,
+        presets={
+            "pair-exact": {"baseline": None, "steps": 100, "mode": "pair"},
+            "pair-exact-30": {"baseline": None, "steps": 100, "mode": "pair", "top_fraction": 0.3},
+        },
     ),
     Method(
         name="fast_xrai",
@@ -356,6 +458,7 @@ METHODS: tuple[Method, ...] = (
         implementation="napari_mitoxai.explain.xrai:fast_xrai",
         passes="many",
         parameters=XraiParameters,
+        presets={"pair-exact": {"baseline": None, "steps": 100, "mode": "pair"}},
     ),
     Method(
         name="guided_backprop",

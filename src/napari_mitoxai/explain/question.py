@@ -294,14 +294,14 @@ class Question:
             self._logits = logits.detach()
         return leaf, logits
 
-    def gradient_at(self, inputs: Tensor, which: slice = slice(None)) -> Tensor:
+    def gradient_at(self, inputs: Tensor, which: slice | Tensor = slice(None)) -> Tensor:
         """Gradient of the scores at other inputs, of which nothing is kept.
 
         Parameters
         ----------
         inputs : Tensor (n, C, H, W)
             What takes the place of our own inputs, or of some of them.
-        which : slice
+        which : slice or Tensor of indices
             The inputs whose targets are meant.
         """
         elsewhere = Question(self.model, inputs, self.targets[which], self.against, self.output)
@@ -358,7 +358,7 @@ def as_inputs(inputs: Any, model: nn.Module) -> Tensor:
         raise MitoxaiError(
             f"Inputs must be scaled, floating-point numbers, not {tensor.dtype}: apply the model's scaling first."
         )
-    lowest, highest = tensor.aminmax()  # not numbers, if any is in it; far faster than looking at each
+    lowest, highest = tensor.detach().aminmax()  # not numbers, if any is in it; far faster than looking at each
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise MitoxaiError(
             "The inputs hold values that are not finite numbers: check the section and its scaling."

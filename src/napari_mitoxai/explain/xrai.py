@@ -31,7 +31,8 @@ def _ranked(
     rank: Callable[[Plane, tuple[Region, ...]], Plane],
 ) -> Tensor:
     attribution = question.once(
-        ("xrai", parameters.baseline, parameters.steps), lambda: _attribution(question, parameters)
+        ("xrai", parameters.baseline, parameters.steps, parameters.mode),
+        lambda: _attribution(question, parameters),
     )
     pictures = [picture_of(planes) for planes in question.inputs.float().cpu().numpy()]
     maps = np.stack(
@@ -45,13 +46,12 @@ def _ranked(
 
 def _attribution(question: Question, parameters: XraiParameters) -> Tensor:
     """The largest integrated gradient of any channel (N, H, W)."""
-    inputs = question.inputs
+    inputs = question.inputs.contiguous(memory_format=torch.channels_last)  # faster convolutions
     if parameters.baseline is None:
-        darkest, brightest = inputs.amin((1, 2, 3), keepdim=True), inputs.amax((1, 2, 3), keepdim=True)
-        paths = [straight_path(question, level, parameters.steps) for level in (darkest, brightest)]
+        baselines = [inputs.amin((1, 2, 3), keepdim=True), inputs.amax((1, 2, 3), keepdim=True)]
     else:
-        baseline = torch.full_like(inputs[:1], parameters.baseline)
-        paths = [straight_path(question, baseline, parameters.steps)]
+        baselines = [torch.full_like(inputs[:1], parameters.baseline)]
+    paths = [straight_path(question, inputs, level, parameters.steps, parameters.mode) for level in baselines]
     return torch.stack(paths).mean(0).amax(1)
 
 
@@ -65,4 +65,7 @@ def picture_of(planes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _top(values: Plane, fraction: float) -> Plane:
     if fraction == 1:
         return values
-    return np.where(values > np.quantile(values, 1 - fraction), values, 0.0)
+    kept = values > np.quantile(values, 1 - fraction)
+    if not kept.any():  # the best region alone is larger
+        kept = values == values.max()
+    return np.where(kept, values, 0.0)
