@@ -319,7 +319,7 @@ def _on_grid(values: Tensor, side: int) -> NDArray[np.float32]:
     """Maps (N, C, h, w) of the network's input as maps (N, C, side, side) of the section's map grid."""
     if values.shape[-1] != side:
         values = F.interpolate(values, size=(side, side), mode="bilinear", align_corners=False)
-    return np.asarray(values.float().cpu().numpy())
+    return np.asarray(values.float().contiguous().cpu().numpy())
 
 
 def refuse_not_finite(maps: Maps, section: str) -> None:

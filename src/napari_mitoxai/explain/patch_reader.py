@@ -57,10 +57,11 @@ class PatchReader:
         cell_bytes = len(self._channels) * _CELL**2 * 4
         across = -(-self._side // _CELL) + 1
         self._kept = max(_KEPT_BYTES // cell_bytes, across**2)
-        # a file whose rows are stored in one piece is decoded in one piece: then better read all of it that is needed
-        stored = -(-section.data.chunks[2][0] // (_CELL * self._reduction))
-        affordable = _READ_BYTES // (cell_bytes * self._reduction**2)
-        self._widest = max(min(max(8, stored), affordable), 1)
+        # what is stored in one piece is decoded in one piece: better read all of it that is needed at once
+        stored = [-(-sizes[0] // (_CELL * self._reduction)) for sizes in section.data.chunks[1:]]
+        affordable = max(_READ_BYTES // (cell_bytes * self._reduction**2), 1)
+        self._tallest = max(min(stored[0], affordable), 1)
+        self._widest = max(min(max(8, stored[1]), affordable // self._tallest), 1)
 
     def read(self, corners: Sequence[_Corner]) -> NDArray[np.float32]:
         """The scaled patches (N, C, input, input) of some corners; each corner is asked for once.
@@ -115,22 +116,32 @@ class PatchReader:
                 self._cells.pop(cell, None)
 
     def _fetch(self, cell: _Cell) -> None:
-        """Read a cell and those to its right that will be needed too."""
+        """Read a cell and those beside it that will be needed too."""
         row, first = cell
+        top = row - row % self._tallest
+        bottom = min(top + self._tallest, -(-self._shape[0] // _CELL))
         last = first + 1
-        while (
-            last - first < self._widest
-            and self._needed.get((row, last), 0) > 0
-            and (row, last) not in self._cells
-        ):
+        while last - first < self._widest and any(self._lacks((r, last)) for r in range(top, bottom)):
             last += 1
-        rows = slice(row * _CELL, min((row + 1) * _CELL, self._shape[0]))
+        while top < row and not any(self._lacks((top, column)) for column in range(first, last)):
+            top += 1
+        while bottom > row + 1 and not any(
+            self._lacks((bottom - 1, column)) for column in range(first, last)
+        ):
+            bottom -= 1
+        rows = slice(top * _CELL, min(bottom * _CELL, self._shape[0]))
         columns = slice(first * _CELL, min(last * _CELL, self._shape[1]))
         values = read_on_grid(self._section, self._channels, self._reduction, rows, columns)
         if self._whole:
             values = self._scaling(values)
-        for index, column in enumerate(range(first, last)):
-            self._cells[row, column] = np.ascontiguousarray(values[:, :, index * _CELL : (index + 1) * _CELL])
+        for r in range(top, bottom):
+            for c in range(first, last):
+                if self._lacks((r, c)):
+                    y, x = (r - top) * _CELL, (c - first) * _CELL
+                    self._cells[r, c] = values[:, y : y + _CELL, x : x + _CELL].copy()
+
+    def _lacks(self, cell: _Cell) -> bool:
+        return self._needed.get(cell, 0) > 0 and cell not in self._cells
 
 
 def read_on_grid(

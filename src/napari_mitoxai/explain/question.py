@@ -358,7 +358,9 @@ def as_inputs(inputs: Any, model: nn.Module) -> Tensor:
         raise MitoxaiError(
             f"Inputs must be scaled, floating-point numbers, not {tensor.dtype}: apply the model's scaling first."
         )
-    lowest, highest = tensor.detach().aminmax()  # not numbers, if any is in it; far faster than looking at each
+    lowest, highest = (
+        tensor.detach().aminmax()
+    )  # not numbers, if any is in it; far faster than looking at each
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise MitoxaiError(
             "The inputs hold values that are not finite numbers: check the section and its scaling."
