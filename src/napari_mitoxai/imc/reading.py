@@ -1,6 +1,7 @@
 """Opening a file or a folder as a Section, lazily: metadata now, pixels when they are looked at."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,20 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.imc.folder import image_files, read_folder
+from napari_mitoxai.imc.folder import image_files, place, read_folder
+from napari_mitoxai.imc.limits import one_line
+from napari_mitoxai.imc.names import PanelTable, read_panel
+from napari_mitoxai.imc.panel import Panel
 from napari_mitoxai.imc.section import Section
 from napari_mitoxai.imc.tiff import TIFF_SUFFIXES, read_tiff, stem
 
+FileReader = Callable[[Path, str | None, PanelTable | Panel | None], Section]
+
 # A file dialect is one reader here: the suffixes it answers to and the function that opens it.
-_FILE_READERS: dict[tuple[str, ...], Callable[[Path], Section]] = {TIFF_SUFFIXES: read_tiff}
+_FILE_READERS: dict[tuple[str, ...], FileReader] = {TIFF_SUFFIXES: read_tiff}
 
 
-def _file_reader(path: Path) -> Callable[[Path], Section] | None:
+def _file_reader(path: Path) -> FileReader | None:
     for suffixes, reader in _FILE_READERS.items():
         if path.name.lower().endswith(suffixes):
             return reader
@@ -31,13 +37,20 @@ def can_read(path: Path | str) -> bool:
     return _file_reader(path) is not None
 
 
-def read_section(path: Path | str) -> Section:
+def read_section(
+    path: Path | str, *, acquisition: str | int | None = None, panel: Path | str | Panel | None = None
+) -> Section:
     """Open a section.
 
     Parameters
     ----------
     path : Path
-        A TIFF or OME-TIFF stack, or a folder with one image file a channel (TIFF, JPEG or PNG).
+        A TIFF or OME-TIFF stack, an OME-Zarr, an .mcd or .txt of the instrument, or a folder with one image file a channel
+        (TIFF, JPEG or PNG).
+    acquisition : str or int, optional
+        Which image of a file that has several, by its id or description; the first that can be opened by default.
+    panel : Path or Panel, optional
+        The user's channel names, which go before those in the file: a table (`read_panel`) or a Panel.
 
     Returns
     -------
@@ -52,14 +65,27 @@ def read_section(path: Path | str) -> Section:
     path = Path(path).expanduser()
     if not path.exists():
         raise MitoxaiError(f"{path} is not there: check the path.")
+    wanted = None if acquisition is None else str(acquisition)
+    names = read_panel(panel) if isinstance(panel, str | Path) else panel
+    try:
+        section = _reader(path)(path, wanted, names)
+    except OSError as error:
+        raise MitoxaiError(
+            f"{path} cannot be read ({one_line(error)}): check that you may open it, and copy it again."
+        ) from error
+    subject, group = place(path)
+    return replace(section, subject=section.subject or subject, group=section.group or group)
+
+
+def _reader(path: Path) -> FileReader:
     if path.is_dir():
-        return read_folder(path)
+        return read_folder
     reader = _file_reader(path)
     if reader is None:
         raise MitoxaiError(
-            f"{path.name} is not a kind of image that is known here: give a TIFF, an OME-TIFF or a folder with one file a channel."
+            f"{path} is not a kind of image that is known here: give a TIFF, an OME-TIFF or a folder with one file a channel."
         )
-    return reader(path)
+    return reader
 
 
 def read_labels(path: Path | str) -> NDArray[np.int32]:

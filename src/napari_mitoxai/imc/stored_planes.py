@@ -1,0 +1,54 @@
+"""Planes that lie uncompressed in a file: any window of them is read without the rest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+_CHUNK = 1024  # pixels; what a viewer asks for at once, though any window could be read
+
+
+class StoredPlanes:
+    """Uncompressed planes of a file as an array that dask can slice.
+
+    A window is read through a map of the file that is closed again: pages of the file that nobody looks at are never
+    loaded, and a file that was cut short since is an error, not a crash.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    offsets : sequence of int
+        Where each plane begins, in bytes.
+    size : (Y, X)
+        Of a plane, in pixels.
+    dtype : numpy.dtype
+        As stored, its byte order included.
+    """
+
+    ndim = 3
+
+    def __init__(self, path: Path, offsets: Sequence[int], size: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self._path = path
+        self._offsets = tuple(offsets)
+        self._stored = dtype
+        self.shape = (len(offsets), *size)
+        self.dtype = dtype.newbyteorder("=")
+
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> NDArray[np.generic]:
+        planes, y, x = key
+        windows = [
+            np.memmap(self._path, self._stored, "r", offset, self.shape[1:])[y, x].astype(self.dtype)
+            for offset in self._offsets[planes]
+        ]
+        return np.stack(windows)
+
+
+def lazy_planes(stored: StoredPlanes) -> da.Array:
+    """The planes as a lazy (C, Y, X) array."""
+    _, height, width = stored.shape
+    chunks = (1, min(height, _CHUNK), min(width, _CHUNK))
+    return da.from_array(stored, chunks, name=False, asarray=False, meta=np.empty((0, 0, 0), stored.dtype))
