@@ -4,22 +4,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import tifffile
-from numpy.typing import NDArray
-
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc.folder import image_files, place, read_folder
 from napari_mitoxai.imc.limits import one_line
+from napari_mitoxai.imc.mcd import MCD_SUFFIXES, read_mcd
 from napari_mitoxai.imc.names import PanelTable, read_panel
 from napari_mitoxai.imc.panel import Panel
 from napari_mitoxai.imc.section import Section
-from napari_mitoxai.imc.tiff import TIFF_SUFFIXES, read_tiff, stem
+from napari_mitoxai.imc.steinbock import read_steinbock_or_tiff
+from napari_mitoxai.imc.text import TEXT_SUFFIXES, is_imc_text, read_text
+from napari_mitoxai.imc.tiff import TIFF_SUFFIXES, stem
 
 FileReader = Callable[[Path, str | None, PanelTable | Panel | None], Section]
 
 # A file dialect is one reader here: the suffixes it answers to and the function that opens it.
-_FILE_READERS: dict[tuple[str, ...], FileReader] = {TIFF_SUFFIXES: read_tiff}
+_FILE_READERS: dict[tuple[str, ...], FileReader] = {
+    TIFF_SUFFIXES: read_steinbock_or_tiff,
+    MCD_SUFFIXES: read_mcd,
+    TEXT_SUFFIXES: read_text,
+}
 
 
 def _file_reader(path: Path) -> FileReader | None:
@@ -34,7 +37,8 @@ def can_read(path: Path | str) -> bool:
     path = Path(path)
     if path.is_dir():
         return not path.name.endswith(".zarr") and bool(image_files(path))
-    return _file_reader(path) is not None
+    reader = _file_reader(path)
+    return reader is not None and (reader is not read_text or is_imc_text(path))
 
 
 def read_section(
@@ -88,39 +92,4 @@ def _reader(path: Path) -> FileReader:
     return reader
 
 
-def read_labels(path: Path | str) -> NDArray[np.int32]:
-    """Read a label image.
-
-    Parameters
-    ----------
-    path : Path
-        A TIFF with one plane of whole numbers; 0 is outside.
-
-    Returns
-    -------
-    ndarray of int32
-        (Y, X), the labels as stored.
-
-    Raises
-    ------
-    MitoxaiError
-        If it is not there, damaged, or not one plane of whole numbers.
-    """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise MitoxaiError(f"{path} is not there: check the path.")
-    try:
-        with tifffile.TiffFile(path, _multifile=False) as file:
-            labels = np.squeeze(file.asarray())
-    except Exception as error:  # a decoder may raise anything on a damaged file
-        raise MitoxaiError(
-            f"{path} cannot be read as labels ({error}): give a TIFF label image, as `mitoxai segment` writes."
-        ) from error
-    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
-        raise MitoxaiError(
-            f"{path} holds {labels.dtype} with shape {labels.shape}, not one plane of labels: give the label image of one section."
-        )
-    return labels.astype(np.int32)
-
-
-__all__ = ["can_read", "read_labels", "read_section", "stem"]
+__all__ = ["can_read", "read_section", "stem"]
