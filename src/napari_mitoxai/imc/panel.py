@@ -75,8 +75,10 @@ _MASS_FIRST = re.compile(
 )
 # SDHA(Eu153Di), Laminin_681((851))Sm147
 _TARGET_FIRST = re.compile(r"^(?P<target>.*?)\(?(?P<metal>[A-Z][a-z]?)(?P<mass>\d{2,3})(?:Di)?\)?$")
-# Laminin_681((851))Sm147(Sm147Di), 107Ag(107Ag107Di): headers of the instrument's text files
-_METAL_LAST = re.compile(r"^(?P<name>.+)\((?:\d{2,3})?(?P<metal>[A-Z][a-z]?\d{2,3})(?:Di)?\)$")
+# Laminin_681((851))Sm147(Sm147Di), 107Ag(107Ag107Di): headers of the instrument's text files; SDHA (153Eu): ours
+_METAL_LAST = re.compile(
+    r"^(?P<name>.+)\((?:(?:\d{2,3})?(?P<metal>[A-Z][a-z]?\d{2,3})(?:Di)?|(?P<isotope>\d{2,3}[A-Z][a-z]?))\)$"
+)
 # What mass cytometry labels with or sees; "CD163" is a protein and no isotope of an element "D".
 _ELEMENTS = frozenset(
     re.findall(
@@ -155,8 +157,9 @@ def parse_channel(name: str, metal: str | None = None, *, source: str = "") -> C
     """
     name = name.strip()
     header = _METAL_LAST.match(name)
-    if header and _split_metal(header["metal"])[0] is not None:
-        name, metal = header["name"].strip(), header["metal"]
+    isotope = (header["metal"] or header["isotope"]) if header else None
+    if header and _split_metal(isotope)[0] is not None:
+        name, metal = header["name"].strip(), isotope
     element, mass = _split_metal(metal)
     target = name
     for pattern in (_MASS_FIRST, _TARGET_FIRST):

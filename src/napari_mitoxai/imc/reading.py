@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc.finding import refuse_many
 from napari_mitoxai.imc.folder import image_files, place, read_folder
 from napari_mitoxai.imc.limits import one_line
 from napari_mitoxai.imc.mcd import MCD_SUFFIXES, read_mcd
 from napari_mitoxai.imc.names import PanelTable, read_panel
+from napari_mitoxai.imc.ome_zarr import is_ome_zarr, read_ome_zarr
 from napari_mitoxai.imc.panel import Panel
 from napari_mitoxai.imc.section import Section
 from napari_mitoxai.imc.steinbock import read_steinbock_or_tiff
@@ -36,7 +38,7 @@ def can_read(path: Path | str) -> bool:
     """Whether `path` looks like a section: an ending that is known, or a folder with image files in it."""
     path = Path(path)
     if path.is_dir():
-        return not path.name.endswith(".zarr") and bool(image_files(path))
+        return is_ome_zarr(path) or (not path.name.endswith(".zarr") and bool(image_files(path)))
     reader = _file_reader(path)
     return reader is not None and (reader is not read_text or is_imc_text(path))
 
@@ -72,6 +74,8 @@ def read_section(
     wanted = None if acquisition is None else str(acquisition)
     names = read_panel(panel) if isinstance(panel, str | Path) else panel
     try:
+        if path.is_dir() and not path.name.endswith(".zarr"):
+            refuse_many(path)
         section = _reader(path)(path, wanted, names)
     except OSError as error:
         raise MitoxaiError(
@@ -83,7 +87,7 @@ def read_section(
 
 def _reader(path: Path) -> FileReader:
     if path.is_dir():
-        return read_folder
+        return read_ome_zarr if path.name.endswith(".zarr") or is_ome_zarr(path) else read_folder
     reader = _file_reader(path)
     if reader is None:
         raise MitoxaiError(
