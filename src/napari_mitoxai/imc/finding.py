@@ -41,7 +41,9 @@ def find_sections(folder: Path | str) -> list[Path]:
     try:
         found = list(_walk(folder, 0))
     except OSError as error:
-        raise MitoxaiError(f"{error.filename or folder} cannot be read ({error.strerror}): check that you may open it.") from error
+        raise MitoxaiError(
+            f"{error.filename or folder} cannot be read ({error.strerror}): check that you may open it."
+        ) from error
     if not found:
         raise MitoxaiError(
             f"{folder} has no image files in it: give a section, a folder with one TIFF, PNG or JPEG file a channel, or a folder of such."
@@ -89,6 +91,6 @@ def _is_stack(path: Path) -> bool:
     if not path.name.lower().endswith(TIFF_SUFFIXES):
         return False
     try:
-        return open_tiff(path)[0].levels[0].shape[0] > 1
+        return bool(open_tiff(path)[0].levels[0].shape[0] > 1)
     except MitoxaiError:
         return False

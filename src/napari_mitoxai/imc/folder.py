@@ -51,7 +51,9 @@ def place(path: Path) -> tuple[str | None, str | None]:
     return None, None
 
 
-def read_folder(folder: Path, acquisition: str | None = None, panel: PanelTable | Panel | None = None) -> Section:
+def read_folder(
+    folder: Path, acquisition: str | None = None, panel: PanelTable | Panel | None = None
+) -> Section:
     """Open a folder with one image file a channel as a section, lazily.
 
     The subject is the folder's name and the group its parent's (``controls`` or ``patients``); file names are only
@@ -144,7 +146,7 @@ def _names(files: Sequence[Path], found: Sequence[tuple[Names, ...]]) -> list[Na
 
 def _without_common_part(stems: list[str]) -> list[str]:
     """File names without what all of them begin with, where the rest still says which isotope it is."""
-    common = os.path.commonprefix(stems)
+    common = os.path.commonprefix(stems)  # noqa: RUF071 - of names, letter by letter
     rest = [name[common.rfind("_") + 1 :] for name in stems]
     return rest if len(stems) > 1 and all(parse_channel(name).metal for name in rest) else stems
 

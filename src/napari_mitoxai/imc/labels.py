@@ -36,12 +36,16 @@ def read_labels(path: Path | str) -> NDArray[np.int32]:
     path = Path(path).expanduser()
     if not path.exists():
         raise MitoxaiError(f"{path} is not there: check the path.")
+    if not path.is_file():
+        raise MitoxaiError(f"{path} is no file: give the label image of one section.")
     if path.name.endswith("_seg.npy"):
         raise MitoxaiError(
             f"{path.name} can run code when it is opened: give the _cp_masks.tif or _cp_masks.png that Cellpose saves beside it."
         )
     if path.name in ("EDGE_mitocyto.png", "AVE_mitocyto.png"):
-        raise MitoxaiError(f"{path.name} shows edges, not fibres: give CONTOURS_mitocyto.png, which stands beside it.")
+        raise MitoxaiError(
+            f"{path.name} shows edges, not fibres: give CONTOURS_mitocyto.png, which stands beside it."
+        )
     try:
         labels = _from_picture(path) if path.suffix.lower() in _PICTURES else _from_tiff(path)
     except Exception as error:  # a decoder may raise anything on a damaged file

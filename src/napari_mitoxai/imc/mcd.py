@@ -20,6 +20,7 @@ from napari_mitoxai.imc.names import Names, PanelTable, resolve
 from napari_mitoxai.imc.ome_xml import safe_xml
 from napari_mitoxai.imc.panel import Panel
 from napari_mitoxai.imc.section import Acquisition, Section
+from napari_mitoxai.imc.stored_planes import as_slices
 from napari_mitoxai.imc.tiff import choose
 
 MCD_SUFFIXES = (".mcd",)
@@ -123,7 +124,11 @@ def read_mcd(path: Path, acquisition: str | None = None, panel: PanelTable | Pan
     MitoxaiError
         If it is no .mcd file, or has no acquisition that can be opened.
     """
-    found = [_found(path, schema, element) for schema in [_schema(path)] for element in schema.findall("{*}Acquisition")]
+    found = [
+        _found(path, schema, element)
+        for schema in [_schema(path)]
+        for element in schema.findall("{*}Acquisition")
+    ]
     acquisitions = tuple(each.entry for each in found)
     chosen = choose(path, acquisitions, acquisition)
     one = next(each for each in found if each.entry is chosen)
@@ -148,7 +153,9 @@ def read_mcd(path: Path, acquisition: str | None = None, panel: PanelTable | Pan
         place.channels, [Names("acquisition", one.names, one.metals)], panel, what=path.name
     )
     if one.pixel_size_um is None:
-        about_names.append("The file has no pixel size; 1 µm is assumed, as is usual for imaging mass cytometry.")
+        about_names.append(
+            "The file has no pixel size; 1 µm is assumed, as is usual for imaging mass cytometry."
+        )
     stem = path.name.removesuffix(path.suffix)
     return Section(
         f"{stem} {chosen.description or chosen.id}" if len(found) > 1 else stem,
@@ -182,7 +189,11 @@ def read_panoramas(path: Path | str) -> tuple[Panorama, ...]:
             (_decimal(element, f"SlideX{corner}PosUm"), _decimal(element, f"SlideY{corner}PosUm"))
             for corner in range(1, 5)
         )
-        if _text(element, "Type") != "Default" and _PICTURE_HEAD < start < stop <= size and stop - start < _MAX_PICTURE:
+        if (
+            _text(element, "Type") != "Default"
+            and _PICTURE_HEAD < start < stop <= size
+            and stop - start < _MAX_PICTURE
+        ):
             panoramas.append(
                 Panorama(_text(element, "ID"), _text(element, "Description"), corners, path, start, stop)
             )
@@ -195,7 +206,7 @@ def _schema(path: Path) -> ElementTree.Element:
         size = path.stat().st_size
         with path.open("rb") as file:
             file.seek(max(size - _TAIL, 0))
-            tail = file.read(_TAIL)
+            tail = file.read(min(size, _TAIL))
     except OSError as error:
         raise MitoxaiError(f"{path} cannot be read ({one_line(error)}): check the path.") from error
     begin = tail.rfind(_BEGIN)
@@ -204,7 +215,7 @@ def _schema(path: Path) -> ElementTree.Element:
         raise MitoxaiError(
             f"{path.name} is no .mcd file or is cut short (its description of the acquisitions is missing): copy it again."
         )
-    return safe_xml(path.name, tail[begin : end + len(_END)].decode(_ENCODING, "replace"))
+    return safe_xml(path.name, tail[begin : end + len(_END)].decode(_ENCODING, "replace"), "metadata")
 
 
 def _text(element: ElementTree.Element, name: str) -> str:
@@ -229,7 +240,8 @@ def _found(path: Path, schema: ElementTree.Element, element: ElementTree.Element
     own = [
         channel
         for channel in schema.findall("{*}AcquisitionChannel")
-        if _text(channel, "AcquisitionID") == identity and _text(channel, "ChannelName") not in ("X", "Y", "Z")
+        if _text(channel, "AcquisitionID") == identity
+        and _text(channel, "ChannelName") not in ("X", "Y", "Z")
     ]
     own.sort(key=lambda channel: _whole(channel, "OrderNumber"))
     names = tuple(_text(channel, "ChannelLabel") for channel in own)
@@ -270,7 +282,8 @@ def _place(path: Path, element: ElementTree.Element, channels: int) -> _Pixels:
     records = np.memmap(path, _VALUE, "r", start, (pixels, channels + _PLACES))
     probes = np.unique(np.linspace(0, pixels - 1, _PROBES).astype(np.intp))
     in_order = bool(
-        (records[probes, 0] == probes % width).all() and (records[probes, 1] == probes // width).all()
+        np.array_equal(records[probes, 0], probes % width)
+        and np.array_equal(records[probes, 1], probes // width)
     )
     if not in_order:
         check_shape("it", (channels, height, width), (channels, height, width), _VALUE.itemsize)
@@ -288,9 +301,9 @@ class _Bands:
         self._place = place
         self.shape = (place.channels, place.height, place.width)
 
-    def __getitem__(self, key: tuple[slice, slice, slice]) -> NDArray[np.float32]:
-        planes, rows, columns = key
-        top, bottom, _ = rows.indices(self.shape[1])
+    def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[np.float32]:
+        (planes, rows, columns), whole = as_slices(key, self.shape)
+        top, bottom, step = rows.indices(self.shape[1])
         place = self._place
         first, last = (top * place.width, bottom * place.width) if place.in_order else (0, place.pixels)
         last = min(last, place.pixels)
@@ -299,11 +312,12 @@ class _Bands:
             record = (place.channels + _PLACES) * _VALUE.itemsize
             offset, shape = place.start + first * record, (last - first, place.channels + _PLACES)
             records = np.memmap(self._path, _VALUE, "r", offset, shape)
-            x, y = records[:, 0].astype(np.float64), records[:, 1].astype(np.float64) - top
+            with np.errstate(invalid="ignore"):  # a damaged place may be any number, or none
+                x, y = records[:, 0].astype(np.float64), records[:, 1].astype(np.float64) - top
             if not ((x >= 0) & (x < place.width) & (y >= 0) & (y < bottom - top)).all():
                 raise MitoxaiError(f"{self._path.name} has pixels that are out of place")
             counts[:, y.astype(np.intp), x.astype(np.intp)] = records[:, _PLACES:].T
-        return counts[planes, :, columns]
+        return np.ascontiguousarray(counts[planes, ::step, columns][whole])
 
 
 def _lazy(path: Path, place: _Pixels) -> da.Array:
@@ -311,4 +325,13 @@ def _lazy(path: Path, place: _Pixels) -> da.Array:
     rows = min(max(_BAND // row, 1), place.height) if place.in_order else place.height
     bands = _Bands(path.resolve(), place)
     chunks = (place.channels, rows, place.width)
-    return da.from_array(bands, chunks, name=False, asarray=False, meta=np.empty((0, 0, 0), np.float32))
+    data: da.Array = da.from_array(
+        bands,
+        chunks,
+        name=False,
+        asarray=False,
+        fancy=False,
+        inline_array=True,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+    return data

@@ -83,7 +83,9 @@ def read_panel(path: Path | str) -> PanelTable:
     path = Path(path).expanduser()
     try:
         if path.stat().st_size > _MAX_PANEL:
-            raise MitoxaiError(f"{path.name} is too large to be a panel: give a table with one line a channel.")
+            raise MitoxaiError(
+                f"{path.name} is too large to be a panel: give a table with one line a channel."
+            )
         text = path.read_text(encoding="utf-8-sig")
         rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(row)]
     except FileNotFoundError as error:
@@ -112,7 +114,9 @@ def read_panel(path: Path | str) -> PanelTable:
             continue
         name = cell(row, target) or cell(row, metal)
         if name:
-            channels.append(_with_role(parse_channel(name, cell(row, metal), source=PANEL_FILE), cell(row, role), path))
+            channels.append(
+                _with_role(parse_channel(name, cell(row, metal), source=PANEL_FILE), cell(row, role), path)
+            )
     if not channels:
         raise MitoxaiError(f"{path.name} lists no channels: give one line a channel.")
     in_order = metal is None or "channel" in header
@@ -190,7 +194,9 @@ def _best(index: int, usable: Sequence[Names]) -> Channel:
     telling = [(names, name) for names, name in named if not _GENERIC.match(name)] or named
     if telling:
         channel, *others = [parse_channel(name, metal, source=names.source) for names, name in telling]
-        same = (other for other in others if other.metal and canonical(other.target) == canonical(channel.target))
+        same = (
+            other for other in others if other.metal and canonical(other.target) == canonical(channel.target)
+        )
         isotope = next(same, None) if channel.metal is None else None
         return replace(channel, metal=isotope.metal, mass=isotope.mass) if isotope else channel
     if metal:

@@ -62,8 +62,8 @@ def micrometres(size: object, unit: str | None) -> float | None:
     return value if 0 < value < 1e6 else None
 
 
-def safe_xml(name: str, text: str) -> ElementTree.Element:
-    """Parse XML of a file, without entities or document types.
+def safe_xml(name: str, text: str, what: str = "OME metadata") -> ElementTree.Element:
+    """Parse XML of a file, without entities or document types; `what` it is goes into the message.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def safe_xml(name: str, text: str) -> ElementTree.Element:
         return fromstring(text, forbid_dtd=True)
     except (DefusedXmlException, ElementTree.ParseError, ValueError) as error:
         raise MitoxaiError(
-            f"{name} has unsafe or broken OME metadata ({one_line(error)}): export it again from its source."
+            f"{name} has unsafe or broken {what} ({one_line(error)}): export it again from its source."
         ) from error
 
 

@@ -57,7 +57,9 @@ def _attributes(folder: Path) -> dict[str, Any]:
             content = json.loads(document.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             continue
-        found = content.get("attributes", {}) if name == "zarr.json" and isinstance(content, dict) else content
+        found = (
+            content.get("attributes", {}) if name == "zarr.json" and isinstance(content, dict) else content
+        )
         if isinstance(found, dict):
             ome = found.get("ome", found)
             return dict(ome) if isinstance(ome, dict) else {}
@@ -118,7 +120,9 @@ def _collected(path: Path) -> list[str]:
             break
         images.append(str(index))
     if not images:
-        raise MitoxaiError(f"{path.name} has no image of the OME-Zarr format in it: give the folder of the image.")
+        raise MitoxaiError(
+            f"{path.name} has no image of the OME-Zarr format in it: give the folder of the image."
+        )
     return images
 
 
@@ -134,8 +138,10 @@ def _open(
     axes = _axes(image, first.ndim)
     for array in arrays:
         check_shape(path.name, array.shape[-3:], array.chunks[-3:], array.dtype.itemsize)
-    levels = [_channels_first(path, da.from_zarr(array), axes) for array in arrays]
-    channel_axis = next((axis for axis, size in zip(axes, first.shape, strict=True) if axis not in "yx" and size > 1), "c")
+    levels = [_channels_first(path, da.from_zarr(array, inline_array=True), axes) for array in arrays]
+    channel_axis = next(
+        (axis for axis, size in zip(axes, first.shape, strict=True) if axis not in "yx" and size > 1), "c"
+    )
     notes = []
     if acquisitions:
         notes.append(
@@ -143,7 +149,9 @@ def _open(
             f"this is {chosen.description or chosen.id}."
         )
     if channel_axis != "c":
-        notes.append(f"The store declares its planes as {_AXIS_WORDS.get(channel_axis, channel_axis)}; they are read as channels.")
+        notes.append(
+            f"The store declares its planes as {_AXIS_WORDS.get(channel_axis, channel_axis)}; they are read as channels."
+        )
     told = (attributes.get("omero") or {}).get("channels") or []
     names = Names(
         "OME name",
@@ -155,10 +163,17 @@ def _open(
         channels = _with_roles(channels, told)
     pixel_size = _pixel_size(image, axes)
     if pixel_size is None:
-        about_names.append("The store has no pixel size; 1 µm is assumed, as is usual for imaging mass cytometry.")
+        about_names.append(
+            "The store has no pixel size; 1 µm is assumed, as is usual for imaging mass cytometry."
+        )
     version = image.get("version") or attributes.get("version") or "0.4"
     return Section(
-        " ".join(filter(None, (path.name.removesuffix(".zarr").removesuffix(".ome"), chosen.id if acquisitions else ""))),
+        " ".join(
+            filter(
+                None,
+                (path.name.removesuffix(".zarr").removesuffix(".ome"), chosen.id if acquisitions else ""),
+            )
+        ),
         levels[0],
         channels,
         pixel_size or 1.0,
@@ -178,7 +193,10 @@ def _array(store: _Inside, folder: Path, name: object) -> Any:
         raise MitoxaiError(f"it names the place {str(name)[:80]!r}, which is not inside it")
     if not (folder / name).resolve().is_relative_to(folder.resolve()):
         raise MitoxaiError(f"{name[:80]} leads out of it")
-    return zarr.open_array(store, path=name, mode="r")
+    array = zarr.open_array(store, path=name, mode="r")
+    if array.dtype.kind not in "uif":
+        raise MitoxaiError(f"it holds values of the kind {array.dtype}, not counts")
+    return array
 
 
 def _axes(image: Mapping[str, Any], ndim: int) -> list[str]:

@@ -230,9 +230,7 @@ class Panel:
         backwards = list(reversed(list(enumerate(self.channels))))
         places = {canonical(channel.target): index for index, channel in backwards}
         spelled = {channel.target: index for index, channel in backwards}
-        missing = [
-            target for target in targets if target not in spelled and canonical(target) not in places
-        ]
+        missing = [target for target in targets if target not in spelled and canonical(target) not in places]
         if missing:
             raise MitoxaiError(
                 f"{what} has no channel {', '.join(missing)} (it has {', '.join(self.targets)}): "

@@ -71,6 +71,8 @@ def read_section(
     path = Path(path).expanduser()
     if not path.exists():
         raise MitoxaiError(f"{path} is not there: check the path.")
+    if not path.is_file() and not path.is_dir():  # a device may never end
+        raise MitoxaiError(f"{path} is no file and no folder: give the section's own.")
     wanted = None if acquisition is None else str(acquisition)
     names = read_panel(panel) if isinstance(panel, str | Path) else panel
     try:

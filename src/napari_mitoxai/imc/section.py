@@ -13,7 +13,8 @@ from napari_mitoxai.imc.limits import one_line
 from napari_mitoxai.imc.panel import Panel
 
 _STRIP = 512  # rows read at once
-_SAMPLE = 2**22  # pixels a channel is judged by
+_SAMPLE = 2**22  # pixels a channel's contrast is judged by,
+_SAMPLED_BANDS = 8  # from this many places
 
 
 @dataclass(frozen=True)
@@ -115,16 +116,19 @@ class Section:
         MitoxaiError
             If the file is damaged, or was taken away since it was opened.
         """
-        planes = self.data if channels is None else self.data[list(channels)]
+        region = self.data[
+            :, y, x
+        ]  # first the region: taking channels builds the graph of all chunks that are left
+        planes = region if channels is None else region[list(channels)]
         try:
-            return np.asarray(planes[:, y, x].compute(scheduler="threads"), dtype=np.float32)
+            return np.asarray(planes.compute(scheduler="threads"), dtype=np.float32)
         except Exception as error:  # a decoder may raise anything on a damaged file
             raise MitoxaiError(
                 f"{self.path} cannot be read ({one_line(error)}): the file is damaged or was moved; copy it again."
             ) from error
 
     def percentiles(self, channel: int, percents: Sequence[float]) -> list[float]:
-        """Percentiles of a channel's counts, for display: from the coarsest level, or from a regular sample of rows.
+        """Percentiles of a channel's counts, for display: from the coarsest level, or a sample of its rows.
 
         Parameters
         ----------
@@ -145,11 +149,11 @@ class Section:
         """
         plane = self.levels[-1][channel]
         height, width = plane.shape
-        rows = max(_SAMPLE // width, 1)
-        if height > rows:  # whole chunks, since a chunk is read for each of its rows
-            deep = plane.chunksize[0]
-            starts = range(0, height, max(height * deep // rows, deep))
-            plane = da.concatenate([plane[start : start + min(deep, rows)] for start in starts])
+        rows = max(_SAMPLE // width, _SAMPLED_BANDS)
+        if height > rows:
+            deep = rows // _SAMPLED_BANDS
+            starts = np.linspace(0, height - deep, _SAMPLED_BANDS).astype(int)
+            plane = da.concatenate([plane[start : start + deep] for start in starts.tolist()])
         try:
             values = np.asarray(plane.compute(scheduler="threads"))
         except Exception as error:  # a decoder may raise anything on a damaged file
@@ -157,7 +161,11 @@ class Section:
                 f"{self.path} cannot be read ({one_line(error)}): the file is damaged or was moved; copy it again."
             ) from error
         values = values[np.isfinite(values)]
-        return [float(value) for value in np.percentile(values, percents)] if values.size else [0.0] * len(percents)
+        return (
+            [float(value) for value in np.percentile(values, percents)]
+            if values.size
+            else [0.0] * len(percents)
+        )
 
     def read_reduced(self, channels: Sequence[int] | None = None, *, factor: int) -> NDArray[np.float32]:
         """Read whole planes averaged over blocks of `factor` x `factor` pixels, a strip at a time.

@@ -31,5 +31,7 @@ def read_steinbock_or_tiff(
         section = read_tiff(path, acquisition, read_panel(beside.parent / _PANEL))
     except MitoxaiError as error:
         section = read_tiff(path, acquisition)
-        return replace(section, notes=(*section.notes, f"steinbock's {_PANEL} is not used: {error}"), dialect="steinbock")
+        return replace(
+            section, notes=(*section.notes, f"steinbock's {_PANEL} is not used: {error}"), dialect="steinbock"
+        )
     return replace(section, dialect="steinbock")

@@ -129,5 +129,3 @@ def _counts(path: Path, modified: int, shape: tuple[int, int, int]) -> NDArray[n
         values = table.to_numpy(np.float32)
         counts[:, values[:, 4].astype(np.intp), values[:, 3].astype(np.intp)] = values[:, 6:].T
     return counts
-
-

@@ -4,6 +4,7 @@ import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,9 @@ def choose(path: Path, acquisitions: Sequence[Acquisition], wanted: str | None) 
     return fitting[0]
 
 
-def open_tiff(path: Path, acquisition: str | None = None) -> tuple[TiffImage, Acquisition, tuple[Acquisition, ...]]:
+def open_tiff(
+    path: Path, acquisition: str | None = None
+) -> tuple[TiffImage, Acquisition, tuple[Acquisition, ...]]:
     """Open one image of a TIFF lazily.
 
     Returns
@@ -227,7 +230,9 @@ def _count_pages(path: Path, file: tifffile.TiffFile) -> int:
     offset = file.pages.first.offset
     while offset:
         if offset in seen or len(seen) >= _MAX_PAGES:
-            raise MitoxaiError(f"{path.name} has a list of planes without an end: it is damaged; copy it again.")
+            raise MitoxaiError(
+                f"{path.name} has a list of planes without an end: it is damaged; copy it again."
+            )
         seen.add(offset)
         handle.seek(offset)
         try:
@@ -297,12 +302,18 @@ def _repaired(path: Path, file: tifffile.TiffFile, ome: Ome, planes: int) -> Tif
         image.pixel_size_um,
         "OME-TIFF",
         "xtiff",
-        ("Every row of pixels is a page of its own, as xtiff writes with newer tifffile; the stack was put together again.",),
+        (
+            "Every row of pixels is a page of its own, as xtiff writes with newer tifffile; the stack was put together again.",
+        ),
     )
 
 
 def _open_series(
-    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries, ome: Ome | None, image: OmeImage | None
+    path: Path,
+    file: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    ome: Ome | None,
+    image: OmeImage | None,
 ) -> TiffImage:
     axes, shape = series.get_axes(squeeze=True), series.get_shape(squeeze=True)
     if len(axes) not in (2, 3) or not axes.endswith("YX"):
@@ -316,7 +327,7 @@ def _open_series(
     levels = [_open_level(path, file, level) for level in series.levels]
     coarser = [
         level
-        for finer, level in zip(levels, levels[1:], strict=False)
+        for finer, level in pairwise(levels)
         if level.shape[0] == finer.shape[0] and level.shape[1:] < finer.shape[1:]
     ]
     found = []
@@ -325,7 +336,12 @@ def _open_series(
     pages = _page_names(series)
     if any(pages):
         found.append(Names("page name", pages))
-    labels = (file.imagej_metadata or {}).get("Labels") if file.is_imagej else None
+    about = (file.imagej_metadata or {}) if file.is_imagej else {}
+    if about.get("images", 1) > levels[0].shape[0]:
+        raise MitoxaiError(
+            f"{path.name} is cut short ({levels[0].shape[0]} of {about['images']} planes are there): copy it again from its source."
+        )
+    labels = about.get("Labels")
     if isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels):
         found.append(Names("ImageJ label", labels))
     kind = "OME-TIFF" if ome is not None else "TIFF"
@@ -374,20 +390,25 @@ def _open_level(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSe
     page = series.keyframe
     assert page.dtype is not None
     planes, size = (1 if len(shape) == 2 else shape[0]), (shape[-2], shape[-1])
-    if page.shape[-2:] != size and page.size != prod(size):
-        raise MitoxaiError(f"{path.name} has planes of different sizes: export it again from its source.")
     pages = list(series.pages)
-    alone = len(pages) == 1 and planes > 1  # the others follow the first without pages of their own
+    alone = len(pages) == 1 and planes > 1  # the others follow the first without pages of their own,
+    samples = alone and page.size == planes * prod(size)  # or are samples of one page
+    if page.shape[-2:] != size or (page.size != prod(size) and not samples):
+        raise MitoxaiError(f"{path.name} has planes of different sizes: export it again from its source.")
     if not alone and (len(pages) != planes or any(each is None for each in pages)):
         raise MitoxaiError(
             f"{path.name} declares {planes} planes and holds {sum(each is not None for each in pages)}: export it again from its source."
         )
     uncompressed = page.is_final and all(each is not None and each.is_final for each in pages)
-    if alone and not uncompressed:
-        raise MitoxaiError(f"{path.name} declares {planes} planes and holds 1: export it again from its source.")
+    if alone and not uncompressed and not samples:
+        raise MitoxaiError(
+            f"{path.name} declares {planes} planes and holds 1: export it again from its source."
+        )
     plane_bytes = prod(size) * page.dtype.itemsize
     if uncompressed:
-        check_shape(path.name, (planes, *size), (1, min(size[0], 1024), min(size[1], 1024)), page.dtype.itemsize)
+        check_shape(
+            path.name, (planes, *size), (1, min(size[0], 1024), min(size[1], 1024)), page.dtype.itemsize
+        )
         offsets = [each.dataoffsets[0] for each in pages if each is not None]
         if alone:
             offsets = [offsets[0] + index * plane_bytes for index in range(planes)]
@@ -397,12 +418,16 @@ def _open_level(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSe
     check_shape(path.name, (planes, *size), (1, *chunk), page.dtype.itemsize)
     for each in pages:
         assert each is not None
-        offsets, counts = each.dataoffsets, each.databytecounts
-        if len(offsets) < prod(page.chunked) or len(offsets) != len(counts):
-            raise MitoxaiError(f"{path.name} lacks some of its pixels: it is damaged; copy it again from its source.")
-        _refuse_beyond(path, max(map(sum, zip(offsets, counts, strict=True))))
+        starts, counts = each.dataoffsets, each.databytecounts
+        if len(starts) < prod(page.chunked) or len(starts) != len(counts):
+            raise MitoxaiError(
+                f"{path.name} lacks some of its pixels: it is damaged; copy it again from its source."
+            )
+        _refuse_beyond(path, max(map(sum, zip(starts, counts, strict=True))))
         check_ratio(path.name, prod(chunk) * page.dtype.itemsize, max(counts))
-    data = da.from_zarr(zarr.open_array(series.aszarr(level=0, squeeze=True), mode="r"))
+    data: da.Array = da.from_zarr(
+        zarr.open_array(series.aszarr(level=0, squeeze=True), mode="r"), inline_array=True
+    )
     return data[None] if data.ndim == 2 else data
 
 

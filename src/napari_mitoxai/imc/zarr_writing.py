@@ -22,7 +22,9 @@ from napari_mitoxai.imc.panel import Role
 from napari_mitoxai.imc.section import Section
 
 _CHUNK = 256  # pixels; what a viewer loads
-_SHARD = 1024  # pixels; a file holds the chunks of such a square, so that a store is not a hundred thousand files
+_SHARD = (
+    1024  # pixels; a file holds the chunks of such a square, so that a store is not a hundred thousand files
+)
 _COARSEST = 512  # pixels; a level that fits in this is the last
 _BAND = 2**28  # bytes read at once
 _FINISHED = "finished.jsonl"
@@ -91,7 +93,9 @@ def write_ome_zarr(
         If `cancel` was used.
     """
     if not path.name.endswith(".ome.zarr"):
-        raise MitoxaiError(f"{path.name} does not end in .ome.zarr: name the image for example {section.name}.ome.zarr.")
+        raise MitoxaiError(
+            f"{path.name} does not end in .ome.zarr: name the image for example {section.name}.ome.zarr."
+        )
     refuse_existing(path, overwrite=overwrite)
     refuse_foreign(path, "zarr.json", "an OME-Zarr image")
     refuse_input(path, section.path)
@@ -188,7 +192,11 @@ def _fill(partial: Path, section: Section, progress: ProgressCallback, cancel: C
         if cancel is not None:
             cancel.check()
         if tuple(band.key) not in finished:
-            source = section.data if band.level == 0 else da.from_zarr(root[str(band.level - 1)])
+            source = (
+                section.data
+                if band.level == 0
+                else da.from_zarr(root[str(band.level - 1)], inline_array=True)
+            )
             array = root[str(band.level)]
             array[slice(*band.channels), slice(*band.rows)] = _values(section, source, band, array.shape[2])
             with (partial / _FINISHED).open("a", encoding="utf-8") as file:
@@ -208,11 +216,12 @@ def _values(section: Section, source: da.Array, band: _Band, width: int) -> NDAr
     if band.level == 0:
         return values
     channels, height, wide = values.shape
-    mean = values.reshape(channels, height // 2, 2, wide // 2, 2).mean((2, 4), dtype=np.float64)
+    mean: NDArray[Any] = values.reshape(channels, height // 2, 2, wide // 2, 2).mean((2, 4), dtype=np.float64)
     if values.dtype.kind == "f":
         return mean.astype(values.dtype)
     chance = np.random.default_rng(band.key).random(mean.shape)
-    return np.floor(mean + chance).astype(values.dtype)
+    rounded: NDArray[Any] = np.floor(mean + chance).astype(values.dtype)
+    return rounded
 
 
 def _finished(partial: Path) -> set[tuple[int, ...]]:
@@ -242,7 +251,10 @@ def _describe(partial: Path, section: Section) -> None:
                 ],
             }
         )
-    axes = [{"name": "c", "type": "channel"}, *({"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx")]
+    axes = [
+        {"name": "c", "type": "channel"},
+        *({"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"),
+    ]
     coarsest = np.asarray(root[str(len(datasets) - 1)])
     root.attrs["ome"] = {
         "version": "0.5",

@@ -123,7 +123,9 @@ def run(
     from napari_mitoxai.imc import find_sections, read_section
 
     def look(path: Path) -> SectionInfo:
-        return _section_info(read_section(path, acquisition=parameters.acquisition, panel=parameters.panel), path)
+        return _section_info(
+            read_section(path, acquisition=parameters.acquisition, panel=parameters.panel), path
+        )
 
     if not parameters.path.is_dir():
         return look(parameters.path)
