@@ -281,10 +281,9 @@ def _place(path: Path, element: ElementTree.Element, channels: int) -> _Pixels:
     check_shape("it", (channels, height, width), (channels, 1, width), _VALUE.itemsize)
     records = np.memmap(path, _VALUE, "r", start, (pixels, channels + _PLACES))
     probes = np.unique(np.linspace(0, pixels - 1, _PROBES).astype(np.intp))
-    in_order = bool(
-        np.array_equal(records[probes, 0], probes % width)
-        and np.array_equal(records[probes, 1], probes // width)
-    )
+    with np.errstate(invalid="ignore"):  # a damaged place may be no number
+        x, y = records[probes, 0].astype(np.float64), records[probes, 1].astype(np.float64)
+    in_order = np.array_equal(x, probes % width) and np.array_equal(y, probes // width)
     if not in_order:
         check_shape("it", (channels, height, width), (channels, height, width), _VALUE.itemsize)
     return _Pixels(start, pixels, channels, height, width, in_order)
