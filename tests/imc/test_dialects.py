@@ -97,6 +97,31 @@ def test_channels_as_samples_of_one_page(tmp_path, counts, compression):
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
+def test_channels_side_by_side_in_each_pixel(tmp_path, compression):
+    counts = np.random.default_rng(0).poisson(3, (40, 30, 7)).astype(np.uint16)
+    options = {
+        "photometric": "minisblack",
+        "planarconfig": "contig",
+        "compression": compression,
+        "metadata": None,
+    }
+    tifffile.imwrite(tmp_path / "a.tif", counts, **options)
+    section = read_section(tmp_path / "a.tif")
+    np.testing.assert_array_equal(
+        section.read([5, 1], y=slice(3, 9)), counts[3:9, :, [5, 1]].transpose(2, 0, 1)
+    )
+
+
+@pytest.mark.parametrize("unit", ["um", "\\u00B5m", "micron"])
+def test_the_pixel_size_that_imagej_keeps(tmp_path, counts, unit):
+    options = {"imagej": True, "resolution": (4, 4), "metadata": {"axes": "CYX", "unit": unit}}
+    tifffile.imwrite(tmp_path / "a.tif", counts, **options)
+    section = read_section(tmp_path / "a.tif")
+    assert section.pixel_size_um == 0.25
+    assert not any("pixel size" in note for note in section.notes)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
 def test_a_pyramid_in_subifds(tmp_path, compression):
     counts = np.random.default_rng(0).poisson(3, (3, 600, 500)).astype(np.uint16)
     path = tmp_path / "a.ome.tiff"

@@ -131,6 +131,18 @@ def test_pages_that_go_round_in_a_circle(tmp_path, pages, target):
     refused(path, "without an end")
 
 
+def test_a_hundred_thousand_pages_are_not_sorted(tmp_path):
+    tags = [(256, 8), (257, 8), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 8), (279, 64)]
+    page = struct.pack("<H", len(tags)) + b"".join(
+        struct.pack("<HHII", key, 4, 1, value) for key, value in tags
+    )
+    content = b"II*\0" + struct.pack("<I", 8)
+    size = len(page) + 4
+    content += b"".join(page + struct.pack("<I", 8 + size * number) for number in range(1, 100_000))
+    (tmp_path / "a.tiff").write_bytes(content + page + struct.pack("<I", 0))
+    refused(tmp_path / "a.tiff", "has 100000 pages, more than any section")
+
+
 def test_planes_of_different_sizes_in_a_file_are_listed_apart(tmp_path, counts):
     path = tmp_path / "a.tiff"
     with tifffile.TiffWriter(path) as file:

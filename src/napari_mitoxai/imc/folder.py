@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.imc.limits import check_shape, one_line
+from napari_mitoxai.imc.limits import MAX_PLANES, check_shape, one_line
 from napari_mitoxai.imc.names import Names, PanelTable, resolve
 from napari_mitoxai.imc.panel import Panel, parse_channel
 from napari_mitoxai.imc.section import Section
@@ -82,6 +82,10 @@ def read_folder(
     if not files:
         raise MitoxaiError(
             f"{folder} has no image files in it: give a folder with one TIFF, PNG or JPEG file a channel."
+        )
+    if len(files) > MAX_PLANES:
+        raise MitoxaiError(
+            f"{folder} has {len(files)} image files, more than any section has channels: give a folder of one section."
         )
     planes: list[da.Array] = []
     found: list[tuple[Names, ...]] = []

@@ -32,6 +32,7 @@ _PLACES = 3  # X, Y and Z come before the channels
 _VALUE = np.dtype("<f4")
 _BAND = 2**25  # bytes of pixels read at once; all channels of a pixel lie together
 _PROBES = 64
+_MAX_ACQUISITIONS = 2000
 _LEAST_SHARE = 0.01  # of the declared pixels; a stopped acquisition has fewer than declared
 _MAX_PICTURE = 2**28  # bytes
 _PICTURE_HEAD, _PICTURE_FOOT = 161, 1  # what stands around a picture
@@ -124,11 +125,16 @@ def read_mcd(path: Path, acquisition: str | None = None, panel: PanelTable | Pan
     MitoxaiError
         If it is no .mcd file, or has no acquisition that can be opened.
     """
-    found = [
-        _found(path, schema, element)
-        for schema in [_schema(path)]
-        for element in schema.findall("{*}Acquisition")
-    ]
+    schema = _schema(path)
+    elements = schema.findall("{*}Acquisition")
+    if len(elements) > _MAX_ACQUISITIONS:
+        raise MitoxaiError(
+            f"{path.name} lists {len(elements)} acquisitions, more than any slide has: it is damaged."
+        )
+    channels_of: dict[str, list[ElementTree.Element]] = {}
+    for channel in schema.findall("{*}AcquisitionChannel"):
+        channels_of.setdefault(_text(channel, "AcquisitionID"), []).append(channel)
+    found = [_found(path, element, channels_of.get(_text(element, "ID"), [])) for element in elements]
     acquisitions = tuple(each.entry for each in found)
     chosen = choose(path, acquisitions, acquisition)
     one = next(each for each in found if each.entry is chosen)
@@ -235,14 +241,9 @@ def _decimal(element: ElementTree.Element, name: str) -> float:
         return float("nan")
 
 
-def _found(path: Path, schema: ElementTree.Element, element: ElementTree.Element) -> _Found:
+def _found(path: Path, element: ElementTree.Element, channels: list[ElementTree.Element]) -> _Found:
     identity, description = _text(element, "ID"), _text(element, "Description")
-    own = [
-        channel
-        for channel in schema.findall("{*}AcquisitionChannel")
-        if _text(channel, "AcquisitionID") == identity
-        and _text(channel, "ChannelName") not in ("X", "Y", "Z")
-    ]
+    own = [channel for channel in channels if _text(channel, "ChannelName") not in ("X", "Y", "Z")]
     own.sort(key=lambda channel: _whole(channel, "OrderNumber"))
     names = tuple(_text(channel, "ChannelLabel") for channel in own)
     # "Sm(147)"

@@ -23,6 +23,7 @@ from napari_mitoxai.imc.tiff import choose
 _METADATA = ("zarr.json", ".zattrs")
 _ALL_METADATA = (*_METADATA, ".zarray", ".zgroup", ".zmetadata")
 _MAX_IMAGES = 1000
+_MAX_LEVELS = 32
 _OLD_AXES = ("t", "c", "z", "y", "x")  # of versions that do not name them
 _AXIS_WORDS = {"t": "time points", "z": "depths"}
 
@@ -133,6 +134,8 @@ def _open(
     attributes = _attributes(folder)
     image = attributes["multiscales"][0]
     store = _Inside(folder, read_only=True)
+    if len(image["datasets"]) > _MAX_LEVELS:
+        raise MitoxaiError(f"it lists {len(image['datasets'])} levels, more than any pyramid has")
     arrays = [_array(store, folder, dataset["path"]) for dataset in image["datasets"]]
     first = arrays[0]
     axes = _axes(image, first.ndim)

@@ -17,7 +17,7 @@ import zarr
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc.limits import MAX_XML, check_ratio, check_shape, one_line
 from napari_mitoxai.imc.names import Names, PanelTable, resolve
-from napari_mitoxai.imc.ome_xml import Ome, OmeImage, read_ome
+from napari_mitoxai.imc.ome_xml import Ome, OmeImage, micrometres, read_ome
 from napari_mitoxai.imc.panel import Panel
 from napari_mitoxai.imc.section import Acquisition, Section
 from napari_mitoxai.imc.stored_planes import StoredPlanes, lazy_planes
@@ -25,7 +25,8 @@ from napari_mitoxai.imc.stored_planes import StoredPlanes, lazy_planes
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 _PAGE_NAME = 285
-_MAX_PAGES = 1_000_000
+_MAX_PAGES = 1_000_000  # a page a row of pixels, as xtiff writes them broken
+_MAX_SORTED = 10_000  # pages of other files: to find which belong together takes the square of their number
 _MAX_NAMED_PAGES = 4096
 _AXES = {"T": "time points", "Z": "depths", "I": "images", "Q": "an unknown axis", "S": "samples"}
 # of the element Creator or the tag Software: what is in it, and what to call its writer
@@ -193,6 +194,10 @@ def open_tiff(
             repaired = _repaired(path, file, ome, planes)
             if repaired is not None:
                 return repaired, Acquisition("0", ome.images[0].name), ()
+        if planes > _MAX_SORTED:
+            raise MitoxaiError(
+                f"{path.name} has {planes} pages, more than any section: export its sections into files of their own."
+            )
         # an image without pixels is no series: the two lists must run in step
         images = [image for image in ome.images if image.planes] if ome is not None else []
         series = list(file.series)
@@ -316,7 +321,8 @@ def _open_series(
     image: OmeImage | None,
 ) -> TiffImage:
     axes, shape = series.get_axes(squeeze=True), series.get_shape(squeeze=True)
-    if len(axes) not in (2, 3) or not axes.endswith("YX"):
+    interleaved = axes == "YXS" and series.keyframe.photometric != tifffile.PHOTOMETRIC.RGB
+    if len(axes) not in (2, 3) or not (axes.endswith("YX") or interleaved):
         raise MitoxaiError(
             f"{path.name} has the axes {axes} with shape {shape}: give a stack of channels, (C, Y, X), of one section."
         )
@@ -324,7 +330,10 @@ def _open_series(
         raise MitoxaiError(
             f"{path.name} holds values of the kind {series.dtype}: give a section with counts, whole or decimal numbers."
         )
-    levels = [_open_level(path, file, level) for level in series.levels]
+    levels = [
+        _open_interleaved(path, level) if interleaved else _open_level(path, file, level)
+        for level in series.levels
+    ]
     coarser = [
         level
         for finer, level in pairwise(levels)
@@ -347,9 +356,9 @@ def _open_series(
     kind = "OME-TIFF" if ome is not None else "TIFF"
     return TiffImage(
         (levels[0], *(coarser if len(coarser) == len(levels) - 1 else [])),
-        axes,
+        "SYX" if interleaved else axes,
         tuple(found),
-        image.pixel_size_um if image is not None else None,
+        image.pixel_size_um if image is not None else _imagej_pixel_size(series.keyframe, about),
         kind,
         _dialect(file, ome, axes, any(pages)),
     )
@@ -429,6 +438,33 @@ def _open_level(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSe
         zarr.open_array(series.aszarr(level=0, squeeze=True), mode="r"), inline_array=True
     )
     return data[None] if data.ndim == 2 else data
+
+
+def _open_interleaved(path: Path, series: tifffile.TiffPageSeries) -> da.Array:
+    """A page whose pixels hold all channels, as a lazy (C, Y, X) array."""
+    page = series.keyframe
+    shape = series.get_shape(squeeze=True)
+    assert page.dtype is not None
+    if page.shape != shape or len(page.dataoffsets) < prod(page.chunked):
+        raise MitoxaiError(
+            f"{path.name} lacks some of its pixels: it is damaged; copy it again from its source."
+        )
+    check_shape(path.name, (shape[2], *shape[:2]), (shape[2], *page.chunks[:2]), page.dtype.itemsize)
+    _refuse_beyond(path, max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))))
+    check_ratio(path.name, prod(page.chunks) * page.dtype.itemsize, max(page.databytecounts))
+    data = da.from_zarr(zarr.open_array(series.aszarr(level=0, squeeze=True), mode="r"), inline_array=True)
+    planes: da.Array = da.moveaxis(data, -1, 0)
+    return planes
+
+
+def _imagej_pixel_size(page: tifffile.TiffPage, about: dict[str, Any]) -> float | None:
+    """ImageJ keeps pixels a unit as the resolution, and the unit in its own text."""
+    resolution = page.tags.get(282)
+    value = resolution.value if resolution is not None else None
+    if not isinstance(value, tuple) or len(value) != 2 or value[0] <= 0 or "unit" not in about:
+        return None
+    unit = str(about["unit"]).replace("\\u00B5", "µ")
+    return micrometres(value[1] / value[0], unit)
 
 
 def _refuse_beyond(path: Path, end: int) -> None:
