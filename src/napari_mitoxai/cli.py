@@ -170,14 +170,14 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
             typer.echo(json.dumps(dataclasses.asdict(result), default=str, ensure_ascii=False))
         else:
             tell(result)
-        if getattr(
-            result, "cancelled", False
-        ):  # what was finished is kept, but a script must not take it for all
+        problems = getattr(result, "problems", [])
+        for problem in problems:
+            typer.echo(f"Error: {problem}", err=True)
+        # what was finished is kept, but a script must not take it for all
+        if getattr(result, "cancelled", False):
             raise typer.Exit(_EXIT_CANCELLED)
-        if failed := getattr(result, "failed", ()):  # the others are done, but a script must know
-            raise MitoxaiError(
-                f"{len(failed)} could not be read ({', '.join(each['path'] for each in failed)}): the reasons are listed with the result."
-            )
+        if problems:
+            raise typer.Exit(_EXIT_ERROR)
 
     positional = sum(bool(extra(model, name).get("argument")) for name in model.model_fields)
     several = [

@@ -107,6 +107,17 @@ class FolderInfo:
     failed: list[dict[str, str]]
     warnings: list[str]
 
+    @property
+    def problems(self) -> list[str]:
+        """What a script must know: that some sections could not be opened."""
+        if not self.failed:
+            return []
+        total = len(self.sections) + len(self.failed)
+        names = ", ".join(each["path"] for each in self.failed)
+        return [
+            f"{len(self.failed)} of {total} sections could not be opened ({names}): the reasons are listed with the result."
+        ]
+
 
 def run(
     parameters: InfoParameters, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None
