@@ -62,6 +62,20 @@ def test_one_file_of_a_set_opens_no_other(tmp_path, counts):
     refused(described(tmp_path / "a.ome.tiff", counts, text), r"is one file of a set \(/etc/passwd\)")
 
 
+def test_files_beside_it_are_not_opened(tmp_path, counts, monkeypatch):
+    """Micro-Manager's stacks are spread over files, which tifffile finds by an index beside them."""
+    (tmp_path / "NDTiff.index").write_bytes(b"junk")
+    tifffile.imwrite(tmp_path / "a_MMStack.tif", counts, photometric="minisblack", metadata=None)
+    monkeypatch.setattr(
+        tifffile.TiffFile, "micromanager_metadata", {"MajorVersion": 3, "Summary": {}, "IndexMap": []}
+    )
+    looked = []
+    for name in ("_series_ndtiff", "_series_mmstack"):
+        monkeypatch.setattr(tifffile.TiffFile, name, lambda file, name=name: looked.append(name))
+    np.testing.assert_array_equal(read_section(tmp_path / "a_MMStack.tif").read(), counts)
+    assert looked == []
+
+
 BOMB = "".join(f'<!ENTITY {b} "{("&" + a + ";") * 10}">' for a, b in zip("abcdefgh", "bcdefghi", strict=True))
 
 

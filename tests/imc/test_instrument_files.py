@@ -182,6 +182,19 @@ def test_text_without_pixels_and_other_text(tmp_path):
         read_section(tmp_path / "a.txt")
 
 
+def test_text_is_parsed_in_blocks_and_a_line_without_an_end_is_refused(tmp_path, counts, monkeypatch):
+    from napari_mitoxai.imc import text
+
+    monkeypatch.setattr(text, "_BLOCK", 1000)
+    path = files.imc_text(tmp_path / "a.txt", counts, ["a", "b", "c"])
+    np.testing.assert_allclose(read_section(path).read(), counts, atol=0.0005)
+    path.write_bytes(path.read_bytes().rstrip())  # no line break at the end
+    np.testing.assert_allclose(read_section(path).read(), counts, atol=0.0005)
+    path.write_bytes(path.read_bytes() + b"\r\n" + b"\0" * 5000)
+    with pytest.raises(MitoxaiError, match=r"a line of more than|not numbers"):
+        read_section(path)
+
+
 # --- published data ----------------------------------------------------------------------------------------------
 
 

@@ -166,7 +166,7 @@ def resolve(
     notes = [
         f"The file has {len(names.names)} {names.source}s for {count} channels; they are not used."
         for names in found
-        if names.names and len(names.names) != count
+        if any(names.names) and len(names.names) != count
     ]
     usable = [names for names in found if len(names.names) == count]
     channels = [_best(index, usable) for index in range(count)]

@@ -93,7 +93,7 @@ def _reader(path: Path) -> FileReader:
     reader = _file_reader(path)
     if reader is None:
         raise MitoxaiError(
-            f"{path} is not a kind of image that is known here: give a TIFF, an OME-TIFF or a folder with one file a channel."
+            f"{path} is not a kind of image that is known here: give a TIFF, an OME-Zarr, an .mcd or .txt of the instrument, or a folder with one file a channel; unpack archives first."
         )
     return reader
 

@@ -1,5 +1,7 @@
 """The text file that the instrument writes for each acquisition: one line a pixel."""
 
+import csv
+import io
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +22,7 @@ TEXT_SUFFIXES = (".txt",)
 
 _LEADING = ("Start_push", "End_push", "Pushes_duration", "X", "Y", "Z")
 _MAX_HEADER = 2**18
-_LINES = 200_000  # parsed at once
+_BLOCK = 2**24  # bytes parsed at once
 # an acquisition that was stopped lacks its last lines; more than this share must be there
 _LEAST_SHARE = 0.05
 
@@ -89,14 +91,33 @@ def _headers(path: Path) -> list[str]:
     return columns[6:]
 
 
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The file without its header, some whole lines at a time."""
+    rest = b""
+    with path.open("rb") as file:
+        file.readline(_MAX_HEADER)
+        while block := file.read(_BLOCK):
+            end = block.rfind(b"\n") + 1
+            if not end and len(block) == _BLOCK:
+                raise MitoxaiError(
+                    f"{path.name} has a line of more than {_BLOCK / 2**20:.0f} MB: it is damaged; copy it again from its source."
+                )
+            if end:
+                yield rest + block[:end]
+            rest = block[end:] if end else rest + block
+    if rest.strip():
+        yield rest
+
+
 def _tables(path: Path, columns: list[int] | None) -> Iterator[pd.DataFrame]:
     """The file's numbers, some lines at a time."""
     try:
-        with pd.read_csv(
-            path, sep="\t", header=None, skiprows=1, usecols=columns, dtype=np.float32, chunksize=_LINES,
-            encoding_errors="replace", na_filter=False, quoting=3,
-        ) as tables:  # fmt: skip
-            yield from tables
+        for block in _blocks(path):
+            if block.strip():
+                yield pd.read_csv(
+                    io.BytesIO(block), sep="\t", header=None, usecols=columns, dtype=np.float32,
+                    encoding_errors="replace", na_filter=False, quoting=csv.QUOTE_NONE,
+                )  # fmt: skip
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
         raise MitoxaiError(
             f"{path.name} has a line that is not numbers ({one_line(error)}): copy it again from its source."

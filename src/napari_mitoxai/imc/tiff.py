@@ -185,8 +185,8 @@ def open_tiff(
         If it is not a TIFF, truncated, a colour picture, or has more than one axis beside Y and X.
     """
     try:
-        # without _multifile=False, names inside a file can make tifffile open any other file of the disk
-        file = tifffile.TiffFile(path, _multifile=False)
+        # without these, names inside a file, or files beside it, make tifffile open other files of the disk
+        file = tifffile.TiffFile(path, _multifile=False, is_mmstack=False, is_ndtiff=False)
         planes = _count_pages(path, file)
         ome = _ome(path, file)
         if ome is not None:
