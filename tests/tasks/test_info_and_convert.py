@@ -80,6 +80,24 @@ def test_one_bad_section_does_not_stop_the_others(section, tmp_path, counts, cap
     assert "Not opened: C02.ome.tiff" in capsys.readouterr().out
 
 
+def test_a_folder_that_may_not_be_opened_does_not_stop_the_others(section, tmp_path, monkeypatch, capsys):
+    (tmp_path / "patients").mkdir()
+    from napari_mitoxai.imc import finding, folder
+
+    def closed(path):
+        if path.name == "patients":
+            raise PermissionError(13, "Permission denied")
+        return real_images(path)
+
+    real_images = folder.image_files
+    for module in (finding, folder):
+        monkeypatch.setattr(module, "image_files", closed)
+    assert call("info", tmp_path, "--json") == 2
+    told = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in told["sections"]] == ["C01"]
+    assert "Permission denied" in told["failed"][0]["error"]
+
+
 @pytest.mark.parametrize("command", ["info", "convert"])
 def test_what_is_wrong_is_one_line_and_status_2(tmp_path, command, capsys):
     (tmp_path / "a.tiff").write_bytes(b"junk")

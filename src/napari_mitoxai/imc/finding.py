@@ -38,12 +38,7 @@ def find_sections(folder: Path | str) -> list[Path]:
         If there is none.
     """
     folder = Path(folder).expanduser()
-    try:
-        found = list(_walk(folder, 0))
-    except OSError as error:
-        raise MitoxaiError(
-            f"{error.filename or folder} cannot be read ({error.strerror}): check that you may open it."
-        ) from error
+    found = list(_walk(folder, 0))
     if not found:
         raise MitoxaiError(
             f"{folder} has no image files in it: give a section, a folder with one TIFF, PNG or JPEG file a channel, or a folder of such."
@@ -71,12 +66,16 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
     if folder.name.endswith(".zarr") or is_ome_zarr(folder):
         yield folder
         return
-    images = image_files(folder)
+    try:
+        images, inside = image_files(folder), sorted(folder.iterdir())
+    except OSError:  # one that may not be opened is told of like any other
+        yield folder
+        return
     if images and any(_is_stack(path) for path in images):
         yield from images
     elif images:
         yield folder
-    for path in sorted(folder.iterdir()):
+    for path in inside:
         name = path.name.lower()
         if name.startswith(".") or name in _NOT_SECTIONS:
             continue
