@@ -231,6 +231,19 @@ def test_a_file_a_channel(tmp_path, counts, names):
     assert find_sections(tmp_path) == [folder]
 
 
+def test_an_acquisition_is_refused_where_there_is_but_one(tmp_path, counts):
+    tifffile.imwrite(tmp_path / "SDHA.tiff", counts[0])
+    text = files.imc_text(tmp_path / "a.txt", counts, ["a", "b", "c"])
+    for path in (tmp_path, text):
+        with pytest.raises(MitoxaiError, match="holds one section only"):
+            read_section(path, acquisition=2)
+    broken = files.xtiff(tmp_path / "a.ome.tiff", counts, NAMES, broken=True)
+    for path in (tmp_path / "SDHA.tiff", broken):
+        assert read_section(path, acquisition=0).shape[1:] == (40, 30)
+        with pytest.raises(MitoxaiError, match="no single acquisition '2'"):
+            read_section(path, acquisition=2)
+
+
 def test_a_file_beside_others_of_its_group_tells_its_subject(tmp_path, counts):
     (tmp_path / "Patients").mkdir()
     path = files.xtiff(tmp_path / "Patients" / "P07.ome.tiff", counts, NAMES)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc.acquisitions import refuse_choice
 from napari_mitoxai.imc.limits import MAX_PLANES, check_shape, one_line
 from napari_mitoxai.imc.names import Names, PanelTable, resolve
 from napari_mitoxai.imc.panel import Panel, parse_channel
@@ -64,7 +65,7 @@ def read_folder(
     folder : Path
         Holds TIFF, PNG or JPEG files of one size, one plane each.
     acquisition : str, optional
-        Not used: a folder is one section.
+        Refused: a folder is one section.
     panel : PanelTable or Panel, optional
         The user's channel names, which go before those of the files.
 
@@ -78,6 +79,7 @@ def read_folder(
     MitoxaiError
         If it has no image files, they differ in size, or one is damaged or holds several planes.
     """
+    refuse_choice(folder, acquisition)
     files = image_files(folder)
     if not files:
         raise MitoxaiError(

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc.acquisitions import Acquisition, choose
 from napari_mitoxai.imc.limits import MAX_PLANES, MAX_XML, check_shape, one_line
 from napari_mitoxai.imc.names import Names, PanelTable, resolve
 from napari_mitoxai.imc.ome_xml import safe_xml
 from napari_mitoxai.imc.panel import Panel
-from napari_mitoxai.imc.section import Acquisition, Section
+from napari_mitoxai.imc.section import Section
 from napari_mitoxai.imc.stored_planes import as_slices
-from napari_mitoxai.imc.tiff import choose
 
 MCD_SUFFIXES = (".mcd",)
 

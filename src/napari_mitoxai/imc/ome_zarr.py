@@ -13,12 +13,12 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc.acquisitions import Acquisition, choose, refuse_choice
 from napari_mitoxai.imc.limits import MAX_XML, check_shape, one_line
 from napari_mitoxai.imc.names import Names, PanelTable, resolve
 from napari_mitoxai.imc.ome_xml import micrometres
 from napari_mitoxai.imc.panel import Panel, Role
-from napari_mitoxai.imc.section import Acquisition, Section
-from napari_mitoxai.imc.tiff import choose
+from napari_mitoxai.imc.section import Section
 
 _METADATA = ("zarr.json", ".zattrs")
 _ALL_METADATA = (*_METADATA, ".zarray", ".zgroup", ".zmetadata")
@@ -100,6 +100,8 @@ def read_ome_zarr(
         for image in images
         if image
     )
+    if not acquisitions:
+        refuse_choice(path, acquisition)
     chosen = choose(path, acquisitions, acquisition) if acquisitions else Acquisition("")
     try:
         return _open(path, chosen, acquisitions if len(acquisitions) > 1 else (), panel)

@@ -9,34 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc.acquisitions import Acquisition
 from napari_mitoxai.imc.limits import one_line
 from napari_mitoxai.imc.panel import Panel
 
 _STRIP = 512  # rows read at once
 _SAMPLE = 2**22  # pixels a channel's contrast is judged by,
 _SAMPLED_BANDS = 8  # from this many places
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """One of several images in a file.
-
-    Attributes
-    ----------
-    id : str
-        What `read_section` is asked for.
-    description : str
-        What the operator or the file calls it.
-    shape : tuple of int or None
-        (C, Y, X), where it is known.
-    problem : str
-        Why it cannot be opened; empty where it can.
-    """
-
-    id: str
-    description: str = ""
-    shape: tuple[int, int, int] | None = None
-    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc.acquisitions import refuse_choice
 from napari_mitoxai.imc.limits import MAX_PLANES, check_shape, one_line
 from napari_mitoxai.imc.names import Names, PanelTable, resolve
 from napari_mitoxai.imc.panel import Panel
@@ -47,7 +48,7 @@ def read_text(path: Path, acquisition: str | None = None, panel: PanelTable | Pa
     path : Path
         Tab-separated, six leading columns and one a channel, ``Laminin_681((851))Sm147(Sm147Di)``.
     acquisition : str, optional
-        Not used: a file holds one.
+        Refused: a file holds one.
     panel : PanelTable or Panel, optional
         The user's channel names, which go before the headers.
 
@@ -61,6 +62,7 @@ def read_text(path: Path, acquisition: str | None = None, panel: PanelTable | Pa
     MitoxaiError
         If it is another kind of text, broken, or its coordinates belong to no image.
     """
+    refuse_choice(path, acquisition)
     headers = _headers(path)
     height, width = _size(path, path.stat().st_mtime_ns)
     channels, notes = resolve(len(headers), [Names("column header", headers)], panel, what=path.name)

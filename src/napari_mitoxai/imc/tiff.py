@@ -2,25 +2,23 @@
 
 import logging
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
-import numpy as np
 import tifffile
-import zarr
 
 from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.imc.limits import MAX_XML, check_ratio, check_shape, one_line
+from napari_mitoxai.imc.acquisitions import Acquisition, choose
+from napari_mitoxai.imc.limits import MAX_XML, check_shape, one_line
 from napari_mitoxai.imc.names import Names, PanelTable, resolve
 from napari_mitoxai.imc.ome_xml import Ome, OmeImage, micrometres, read_ome
 from napari_mitoxai.imc.panel import Panel
-from napari_mitoxai.imc.section import Acquisition, Section
+from napari_mitoxai.imc.section import Section
 from napari_mitoxai.imc.stored_planes import StoredPlanes, lazy_planes
+from napari_mitoxai.imc.tiff_planes import open_interleaved, open_level, refuse_beyond, stored_dtype
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
@@ -136,35 +134,6 @@ def read_tiff(path: Path, acquisition: str | None = None, panel: PanelTable | Pa
     )
 
 
-def choose(path: Path, acquisitions: Sequence[Acquisition], wanted: str | None) -> Acquisition:
-    """The acquisition asked for by id or description, or the first that can be opened.
-
-    Raises
-    ------
-    MitoxaiError
-        If there is none such, its description is not unique, or it cannot be opened.
-    """
-    if wanted is None:
-        opened = next((each for each in acquisitions if not each.problem), None)
-        if opened is None:
-            reasons = "; ".join(f"{each.id}: {each.problem}" for each in acquisitions) or "it lists none"
-            raise MitoxaiError(f"{path.name} has no acquisition that can be opened ({one_line(reasons)}).")
-        return opened
-    fitting = [each for each in acquisitions if each.id == wanted] or [
-        each for each in acquisitions if each.description == wanted
-    ]
-    if len(fitting) != 1:
-        listed = ", ".join(
-            f"{each.id} ({each.description})" if each.description else each.id for each in acquisitions
-        )
-        raise MitoxaiError(f"{path.name} has no single acquisition {wanted!r}: choose one of {listed}.")
-    if fitting[0].problem:
-        raise MitoxaiError(
-            f"Acquisition {wanted} of {path.name} cannot be opened ({fitting[0].problem}): choose another one."
-        )
-    return fitting[0]
-
-
 def open_tiff(
     path: Path, acquisition: str | None = None
 ) -> tuple[TiffImage, Acquisition, tuple[Acquisition, ...]]:
@@ -193,7 +162,7 @@ def open_tiff(
             _refuse_absent_planes(path, ome, planes)
             repaired = _repaired(path, file, ome, planes)
             if repaired is not None:
-                return repaired, Acquisition("0", ome.images[0].name), ()
+                return repaired, choose(path, [Acquisition("0", ome.images[0].name)], acquisition), ()
         if planes > _MAX_SORTED:
             raise MitoxaiError(
                 f"{path.name} has {planes} pages, more than any section: export its sections into files of their own."
@@ -298,8 +267,8 @@ def _repaired(path: Path, file: tifffile.TiffFile, ome: Ome, planes: int) -> Tif
         raise MitoxaiError(
             f"{path.name} has one page a row of pixels, and they are not in order: export it again from its source."
         )
-    _refuse_beyond(path, last)
-    stored = StoredPlanes(path, range(start, last, size), (height, width), _stored_dtype(file, page))
+    refuse_beyond(path, last)
+    stored = StoredPlanes(path, range(start, last, size), (height, width), stored_dtype(file, page))
     return TiffImage(
         (lazy_planes(stored),),
         "CYX",
@@ -331,7 +300,7 @@ def _open_series(
             f"{path.name} holds values of the kind {series.dtype}: give a section with counts, whole or decimal numbers."
         )
     levels = [
-        _open_interleaved(path, level) if interleaved else _open_level(path, file, level)
+        open_interleaved(path, level) if interleaved else open_level(path, file, level)
         for level in series.levels
     ]
     coarser = [
@@ -388,75 +357,6 @@ def _page_names(series: tifffile.TiffPageSeries) -> list[str]:
     return names
 
 
-def _stored_dtype(file: tifffile.TiffFile, page: tifffile.TiffPage) -> np.dtype[Any]:
-    assert page.dtype is not None
-    return page.dtype.newbyteorder(file.byteorder)
-
-
-def _open_level(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> da.Array:
-    """One level of a pyramid as a lazy (C, Y, X) array, after its claims were compared with the file."""
-    shape = series.get_shape(squeeze=True)
-    page = series.keyframe
-    assert page.dtype is not None
-    planes, size = (1 if len(shape) == 2 else shape[0]), (shape[-2], shape[-1])
-    pages = list(series.pages)
-    alone = len(pages) == 1 and planes > 1  # the others follow the first without pages of their own,
-    samples = alone and page.size == planes * prod(size)  # or are samples of one page
-    if page.shape[-2:] != size or (page.size != prod(size) and not samples):
-        raise MitoxaiError(f"{path.name} has planes of different sizes: export it again from its source.")
-    if not alone and (len(pages) != planes or any(each is None for each in pages)):
-        raise MitoxaiError(
-            f"{path.name} declares {planes} planes and holds {sum(each is not None for each in pages)}: export it again from its source."
-        )
-    uncompressed = page.is_final and all(each is not None and each.is_final for each in pages)
-    if alone and not uncompressed and not samples:
-        raise MitoxaiError(
-            f"{path.name} declares {planes} planes and holds 1: export it again from its source."
-        )
-    plane_bytes = prod(size) * page.dtype.itemsize
-    if uncompressed:
-        check_shape(
-            path.name, (planes, *size), (1, min(size[0], 1024), min(size[1], 1024)), page.dtype.itemsize
-        )
-        offsets = [each.dataoffsets[0] for each in pages if each is not None]
-        if alone:
-            offsets = [offsets[0] + index * plane_bytes for index in range(planes)]
-        _refuse_beyond(path, max(offsets) + plane_bytes)
-        return lazy_planes(StoredPlanes(path, offsets, size, _stored_dtype(file, page)))
-    chunk = page.chunks[-2:]
-    check_shape(path.name, (planes, *size), (1, *chunk), page.dtype.itemsize)
-    for each in pages:
-        assert each is not None
-        starts, counts = each.dataoffsets, each.databytecounts
-        if len(starts) < prod(page.chunked) or len(starts) != len(counts):
-            raise MitoxaiError(
-                f"{path.name} lacks some of its pixels: it is damaged; copy it again from its source."
-            )
-        _refuse_beyond(path, max(map(sum, zip(starts, counts, strict=True))))
-        check_ratio(path.name, prod(chunk) * page.dtype.itemsize, max(counts))
-    data: da.Array = da.from_zarr(
-        zarr.open_array(series.aszarr(level=0, squeeze=True), mode="r"), inline_array=True
-    )
-    return data[None] if data.ndim == 2 else data
-
-
-def _open_interleaved(path: Path, series: tifffile.TiffPageSeries) -> da.Array:
-    """A page whose pixels hold all channels, as a lazy (C, Y, X) array."""
-    page = series.keyframe
-    shape = series.get_shape(squeeze=True)
-    assert page.dtype is not None
-    if page.shape != shape or len(page.dataoffsets) < prod(page.chunked):
-        raise MitoxaiError(
-            f"{path.name} lacks some of its pixels: it is damaged; copy it again from its source."
-        )
-    check_shape(path.name, (shape[2], *shape[:2]), (shape[2], *page.chunks[:2]), page.dtype.itemsize)
-    _refuse_beyond(path, max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))))
-    check_ratio(path.name, prod(page.chunks) * page.dtype.itemsize, max(page.databytecounts))
-    data = da.from_zarr(zarr.open_array(series.aszarr(level=0, squeeze=True), mode="r"), inline_array=True)
-    planes: da.Array = da.moveaxis(data, -1, 0)
-    return planes
-
-
 def _imagej_pixel_size(page: tifffile.TiffPage, about: dict[str, Any]) -> float | None:
     """ImageJ keeps pixels a unit as the resolution, and the unit in its own text."""
     resolution = page.tags.get(282)
@@ -465,10 +365,3 @@ def _imagej_pixel_size(page: tifffile.TiffPage, about: dict[str, Any]) -> float 
         return None
     unit = str(about["unit"]).replace("\\u00B5", "µ")
     return micrometres(value[1] / value[0], unit)
-
-
-def _refuse_beyond(path: Path, end: int) -> None:
-    if end > path.stat().st_size:
-        raise MitoxaiError(
-            f"{path.name} is cut short (its pixels end beyond the file): copy it again from its source."
-        )
