@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -153,41 +154,52 @@ def open_tiff(
     MitoxaiError
         If it is not a TIFF, truncated, a colour picture, or has more than one axis beside Y and X.
     """
-    try:
-        # without these, names inside a file, or files beside it, make tifffile open other files of the disk
-        file = tifffile.TiffFile(path, _multifile=False, is_mmstack=False, is_ndtiff=False)
-        planes = _count_pages(path, file)
-        ome = _ome(path, file)
-        if ome is not None:
-            _refuse_absent_planes(path, ome, planes)
-            repaired = _repaired(path, file, ome, planes)
-            if repaired is not None:
-                return repaired, choose(path, [Acquisition("0", ome.images[0].name)], acquisition), ()
-        if planes > _MAX_SORTED:
+    with ExitStack() as closing:
+        try:
+            # without these, names inside a file, or files beside it, make tifffile open other files of the disk
+            file = closing.enter_context(
+                tifffile.TiffFile(path, _multifile=False, is_mmstack=False, is_ndtiff=False)
+            )
+            opened = _open_image(path, file, acquisition)
+        except MitoxaiError:
+            raise
+        except Exception as error:  # what tifffile raises on a damaged file depends on the damaged byte
             raise MitoxaiError(
-                f"{path.name} has {planes} pages, more than any section: export its sections into files of their own."
-            )
-        # an image without pixels is no series: the two lists must run in step
-        images = [image for image in ome.images if image.planes] if ome is not None else []
-        series = list(file.series)
-        acquisitions = tuple(
-            Acquisition(
-                str(index),
-                images[index].name if index < len(images) else one.name,
-                _shape_of(one),
-            )
-            for index, one in enumerate(series)
-        )
-        chosen = choose(path, acquisitions, acquisition)
-        index = int(chosen.id)
-        image = images[index] if index < len(images) else None
-        return _open_series(path, file, series[index], ome, image), chosen, acquisitions
-    except MitoxaiError:
-        raise
-    except Exception as error:  # what tifffile raises on a damaged file depends on the damaged byte
+                f"{path.name} is not a readable TIFF ({one_line(error)}): copy it again, or export it again as OME-TIFF."
+            ) from error
+        closing.pop_all()  # its pixels are read later
+    return opened
+
+
+def _open_image(
+    path: Path, file: tifffile.TiffFile, acquisition: str | None
+) -> tuple[TiffImage, Acquisition, tuple[Acquisition, ...]]:
+    planes = _count_pages(path, file)
+    ome = _ome(path, file)
+    if ome is not None:
+        _refuse_absent_planes(path, ome, planes)
+        repaired = _repaired(path, file, ome, planes)
+        if repaired is not None:
+            return repaired, choose(path, [Acquisition("0", ome.images[0].name)], acquisition), ()
+    if planes > _MAX_SORTED:
         raise MitoxaiError(
-            f"{path.name} is not a readable TIFF ({one_line(error)}): copy it again, or export it again as OME-TIFF."
-        ) from error
+            f"{path.name} has {planes} pages, more than any section: export its sections into files of their own."
+        )
+    # an image without pixels is no series: the two lists must run in step
+    images = [image for image in ome.images if image.planes] if ome is not None else []
+    series = list(file.series)
+    acquisitions = tuple(
+        Acquisition(
+            str(index),
+            images[index].name if index < len(images) else one.name,
+            _shape_of(one),
+        )
+        for index, one in enumerate(series)
+    )
+    chosen = choose(path, acquisitions, acquisition)
+    index = int(chosen.id)
+    image = images[index] if index < len(images) else None
+    return _open_series(path, file, series[index], ome, image), chosen, acquisitions
 
 
 def _shape_of(series: tifffile.TiffPageSeries) -> tuple[int, int, int] | None:
