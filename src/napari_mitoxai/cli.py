@@ -325,7 +325,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=_spread(sys.argv[1:] if arguments is None else arguments))
     except MitoxaiError as error:
-        typer.echo(f"Error: {' '.join(str(error).splitlines())}", err=True)  # names of files may have line breaks
+        typer.echo(
+            f"Error: {' '.join(str(error).splitlines())}", err=True
+        )  # names of files may have line breaks
         sys.exit(_EXIT_ERROR)
     except (Cancelled, KeyboardInterrupt):
         typer.echo(
