@@ -253,6 +253,44 @@ def _tell_figure(result: Any) -> None:
     typer.echo(f"Made from: {result.sidecar}")
 
 
+def _tell_info(result: Any) -> None:
+    for section in getattr(result, "sections", [result]):
+        channels, height, width = section.shape
+        typer.echo(f"{section.name}: {section.format} ({section.dialect}), {section.path}")
+        if section.subject or section.group:
+            typer.echo(f"  Subject {section.subject}, group {section.group or 'not told'}")
+        typer.echo(
+            f"  {channels} channels of {height} x {width} pixels, {section.dtype}, {section.pixel_size_um:g} µm a pixel"
+        )
+        if len(section.levels) > 1:
+            typer.echo(f"  Pyramid: {', '.join(f'{y} x {x}' for y, x in section.levels)}")
+        for channel in section.channels:
+            isotope = f"{channel['mass']}{channel['metal']}" if channel["metal"] else "-"
+            typer.echo(
+                f"  {channel['index']:3d}  {isotope:6s} {channel['target']:24s} {channel['role']:20s} from {channel['source']}"
+            )
+        for each in section.acquisitions:
+            size = " x ".join(map(str, each["shape"])) if each["shape"] else "unknown size"
+            typer.echo(
+                f"  Acquisition {each['id']} {each['description']}: {each['problem'] or size}{' (this one)' if each['id'] == section.acquisition else ''}"
+            )
+        for warning in section.warnings:
+            typer.echo(f"  Warning: {warning}")
+    if hasattr(result, "sections"):
+        for warning in result.warnings:
+            typer.echo(f"Warning: {warning}")
+        for each in result.failed:
+            typer.echo(f"Not opened: {each['error']}")
+
+
+def _tell_convert(result: Any) -> None:
+    for warning in result.warnings:
+        typer.echo(f"Warning: {warning}")
+    typer.echo(
+        f"{' x '.join(map(str, result.shape))} in {result.levels} level{'s' if result.levels > 1 else ''}: {result.out}"
+    )
+
+
 def _tell_demo(result: Any) -> None:
     for line in result.lines:
         typer.echo(line)
@@ -263,6 +301,8 @@ _add_command("train", "train", "TrainParameters", _tell_train)
 _add_command("explain", "explain", "ExplainParameters", _tell_explain)
 _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
+_add_command("info", "info", "InfoParameters", _tell_info)
+_add_command("convert", "convert", "ConvertParameters", _tell_convert)
 
 
 @app.command()
@@ -304,7 +344,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=_spread(sys.argv[1:] if arguments is None else arguments))
     except MitoxaiError as error:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(
+            f"Error: {' '.join(str(error).splitlines())}", err=True
+        )  # names of files may have line breaks
         sys.exit(_EXIT_ERROR)
     except (Cancelled, KeyboardInterrupt):
         typer.echo(

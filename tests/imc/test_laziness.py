@@ -1,5 +1,7 @@
 """Opening reads metadata, looking reads the tiles that are looked at: counted on the file itself."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tifffile
@@ -58,6 +60,26 @@ def test_a_window_of_one_channel_reads_the_tiles_it_touches(path, bytes_read, st
     section.read([2], y=slice(start, start + TILE), x=slice(start, start + TILE))
     tile_bytes = path.stat().st_size / (CHANNELS * (SIDE // TILE) ** 2)
     assert 0.9 * tiles * tile_bytes < bytes_read[0] < 1.1 * tiles * tile_bytes
+
+
+def test_a_window_of_a_large_uncompressed_plane_takes_no_more_than_itself(tmp_path):
+    path = tmp_path / "large.tif"  # 4 GB, empty but for its corner, so that it takes nothing of the disk
+    stack = tifffile.memmap(
+        path, shape=(2, 32_000, 32_000), dtype=np.uint16, photometric="minisblack", bigtiff=True
+    )
+    stack[1, -1, -1] = 7
+    stack.flush()
+    del stack
+    tracemalloc.start()
+    try:
+        section = read_section(path)
+        window = section.read([1], y=slice(31_000, 32_000), x=slice(31_000, 32_000))
+        section.percentiles(0, [50])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert window[0, -1, -1] == 7
+    assert peak < 64 * 2**20
 
 
 def test_a_folder_decodes_only_the_channels_that_are_looked_at(tmp_path, monkeypatch):

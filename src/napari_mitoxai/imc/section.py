@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc.acquisitions import Acquisition
+from napari_mitoxai.imc.limits import one_line
 from napari_mitoxai.imc.panel import Panel
 
 _STRIP = 512  # rows read at once
+_SAMPLE = 2**22  # pixels a channel's contrast is judged by,
+_SAMPLED_BANDS = 8  # from this many places
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,14 @@ class Section:
         Whose section it is, where the folder layout tells.
     notes : tuple of str
         What a user should know about how it was read: lossy files, a guessed pixel size, channels read as time.
+    coarser : tuple of dask.array.Array
+        The coarser levels of a stored pyramid, finest first, each (C, Y, X) and lazy; empty where the file has none.
+    format, dialect : str
+        What kind of file it was read from, ``"OME-TIFF"``, and who writes such, ``"xtiff"``.
+    acquisition : str or None
+        Which of `acquisitions` this is.
+    acquisitions : tuple of Acquisition
+        All that the file holds, where it holds several; also those that cannot be opened.
     """
 
     name: str
@@ -44,6 +56,16 @@ class Section:
     subject: str | None = None
     group: str | None = None
     notes: tuple[str, ...] = ()
+    coarser: tuple[da.Array, ...] = ()
+    format: str = ""
+    dialect: str = ""
+    acquisition: str | None = None
+    acquisitions: tuple[Acquisition, ...] = ()
+
+    @property
+    def levels(self) -> tuple[da.Array, ...]:
+        """The pyramid, finest first; the data alone where the file has none."""
+        return (self.data, *self.coarser)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -73,13 +95,56 @@ class Section:
         MitoxaiError
             If the file is damaged, or was taken away since it was opened.
         """
-        planes = self.data if channels is None else self.data[list(channels)]
+        region = self.data[
+            :, y, x
+        ]  # first the region: taking channels builds the graph of all chunks that are left
+        planes = region if channels is None else region[list(channels)]
         try:
-            return np.asarray(planes[:, y, x].compute(scheduler="threads"), dtype=np.float32)
+            return np.asarray(planes.compute(scheduler="threads"), dtype=np.float32)
         except Exception as error:  # a decoder may raise anything on a damaged file
             raise MitoxaiError(
-                f"{self.path} cannot be read ({error}): the file is damaged or was moved; copy it again."
+                f"{self.path} cannot be read ({one_line(error)}): the file is damaged or was moved; copy it again."
             ) from error
+
+    def percentiles(self, channel: int, percents: Sequence[float]) -> list[float]:
+        """Percentiles of a channel's counts, for display: from the coarsest level, or a sample of its rows.
+
+        Parameters
+        ----------
+        channel : int
+            Which plane.
+        percents : sequence of float
+            0 to 100.
+
+        Returns
+        -------
+        list of float
+            Counts; 0 where nothing in the plane is a number.
+
+        Raises
+        ------
+        MitoxaiError
+            If the file is damaged, or was taken away since it was opened.
+        """
+        plane = self.levels[-1][channel]
+        height, width = plane.shape
+        rows = max(_SAMPLE // width, _SAMPLED_BANDS)
+        if height > rows:
+            deep = rows // _SAMPLED_BANDS
+            starts = np.linspace(0, height - deep, _SAMPLED_BANDS).astype(int)
+            plane = da.concatenate([plane[start : start + deep] for start in starts.tolist()])
+        try:
+            values = np.asarray(plane.compute(scheduler="threads"))
+        except Exception as error:  # a decoder may raise anything on a damaged file
+            raise MitoxaiError(
+                f"{self.path} cannot be read ({one_line(error)}): the file is damaged or was moved; copy it again."
+            ) from error
+        values = values[np.isfinite(values)]
+        return (
+            [float(value) for value in np.percentile(values, percents)]
+            if values.size
+            else [0.0] * len(percents)
+        )
 
     def read_reduced(self, channels: Sequence[int] | None = None, *, factor: int) -> NDArray[np.float32]:
         """Read whole planes averaged over blocks of `factor` x `factor` pixels, a strip at a time.

@@ -3,7 +3,7 @@
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QFormLayout
 
 from napari_mitoxai import explain
 from napari_mitoxai.common import CancelToken, ProgressCallback
@@ -17,6 +17,7 @@ from napari_mitoxai.napari.overlay import LiveMaps
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.runner import Outcome
+from napari_mitoxai.napari.shown_channel import ShownChannel
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
 from napari_mitoxai.tasks.explain import ExplainParameters, ExplainResult, explain_one
@@ -65,6 +66,9 @@ class ExplainPanel(TaskPanel):
         self.add(self.form)
         self.add(self.starter("Explain", "explain", self._start, ready=self._ready))
         self.add(self._verdict)
+        shown = QFormLayout()
+        shown.addRow("Show relevance of", ShownChannel(state))
+        self._column.addLayout(shown)
         self._column.addStretch(1)
         state.section_changed.connect(self._on_section)
         state.run_changed.connect(self._on_run)
