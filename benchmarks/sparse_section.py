@@ -106,7 +106,7 @@ def main() -> None:
             start = time.perf_counter()
             store = explain_section(
                 section, checkpoint, Request(["grad_cam", options.method]), Path(folder) / "m.ome.zarr",
-                batch_size=4, progress=note,
+                progress=note,
             )  # fmt: skip
             seconds = time.perf_counter() - start
         patches = store.info["verdict"]["patches"]

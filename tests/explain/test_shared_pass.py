@@ -1,14 +1,18 @@
 """Methods of one request go back through one forward pass, and get what each gets alone."""
 
+import gc
+
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from small_networks import RandomNet, error, settled
+from small_networks import RandomNet, error, random_net, settled
 from torch import nn
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain import Unsuitable, attribute, attribute_many
+from napari_mitoxai.explain.question import Question
+from napari_mitoxai.explain.trace import Trace
 
 GRADIENTS = ["gradient", "grad_cam", "guided_backprop", "deconvnet"]
 THERE = {"mode": "innvestigate"}
@@ -218,3 +222,20 @@ def test_maps_in_one_request_differ():
     for index, one in enumerate(maps):
         for other in maps[:index]:
             assert error(one.expand(2, 3, 32, 32), other.expand(2, 3, 32, 32)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "methods", [["lrp_epsilon"], ["grad_cam", "lrp_epsilon", "guided_backprop"], ["gradient", "grad_cam"]]
+)
+def test_nothing_of_a_pass_waits_for_the_garbage_collector(methods):
+    # it seldom comes, as there are few objects, but they hold gigabytes
+    net = random_net(0)
+    x = torch.rand(2, 3, 16, 16)
+    gc.collect()
+    gc.disable()
+    try:
+        attribute_many(net, x, methods)
+        left = [thing for thing in gc.get_objects() if isinstance(thing, (Trace, Question))]
+    finally:
+        gc.enable()
+    assert left == []

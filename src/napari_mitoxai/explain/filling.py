@@ -24,6 +24,8 @@ from napari_mitoxai.explain.watcher import View
 from napari_mitoxai.imc import Section
 from napari_mitoxai.models import CancellingMode, Checkpoint
 
+_CPU_PIXELS = 2**19  # at once: more is no faster on a CPU, and a gigabyte more
+
 Corner = tuple[int, int]
 Maps = dict[str, NDArray[np.float32]]
 
@@ -152,7 +154,7 @@ def fill(
         Which of ``work.blocks()``.
     listener : Listener
     batch_size : int
-        Patches computed at once.
+        Patches computed at once; on a CPU fewer where they are large.
     previews : bool
         Whether unfinished blocks are handed over too.
     progress, cancel
@@ -170,6 +172,8 @@ def fill(
     at = {corner: work.in_map(corner) for corner in needed}
     blender = Blender(work.shape, at.values(), work.side, BLOCK, set(blocks))
     device = next(model.parameters()).device
+    if device.type == "cpu":
+        batch_size = max(min(batch_size, _CPU_PIXELS // work.geometry.input_size**2), 1)
     wanted = list(work.wanted)
     clock = _Clock(len(work.corners), len(work.corners) - len(needed))
 

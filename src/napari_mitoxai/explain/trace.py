@@ -120,11 +120,6 @@ class Trace(ActivationMode):
         self._sources = WeakTensorKeyDictionary()
         self._gates = WeakTensorKeyDictionary()
         self._kept: dict[int, weakref.WeakSet[Kept]] = defaultdict(weakref.WeakSet)
-        self._handlers: dict[str, Callable[[Call], Any]] = {
-            "add": self._on_sum, "sub": self._on_sum, "mul": self._on_product, "div": self._on_quotient, "batch_norm": self._on_batch_norm,
-            **dict.fromkeys(ACTIVATIONS, self._on_activation),
-            **dict.fromkeys(LINEAR_MAPS, self._on_linear_map), **dict.fromkeys(DROPOUTS, self._on_dropout),
-        }  # fmt: skip
         self._started = False
 
     def on_call(self, call: Call) -> Any:
@@ -185,8 +180,8 @@ class Trace(ActivationMode):
                 self._raw_itself.pop(call.first, None)
         if is_kernel_call(call):
             result = self._on_kernel(call)
-        elif call.name in self._handlers:
-            result = self._handlers[call.name](call)
+        elif call.name in _HANDLERS:
+            result = _HANDLERS[call.name](self, call)
         else:
             result = self._on_other(call, activations)
         for tensor in tensors_in(result):
@@ -435,6 +430,16 @@ class Trace(ActivationMode):
             for tensor in results:
                 self._gates[tensor] = True
         return result
+
+
+# by plain name; functions and not bound methods, which would keep a trace and all that it holds from being freed at once
+_HANDLERS: dict[str, Callable[[Trace, Call], Any]] = {
+    "add": Trace._on_sum, "sub": Trace._on_sum, "mul": Trace._on_product, "div": Trace._on_quotient,
+    "batch_norm": Trace._on_batch_norm,
+    **dict.fromkeys(ACTIVATIONS, Trace._on_activation),
+    **dict.fromkeys(LINEAR_MAPS, Trace._on_linear_map),
+    **dict.fromkeys(DROPOUTS, Trace._on_dropout),
+}  # fmt: skip
 
 
 def _run_beside(call: Call, first: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:

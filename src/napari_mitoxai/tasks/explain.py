@@ -102,7 +102,7 @@ class ExplainParameters(TaskParameters):
         ge=1,
         le=1024,
         title="Batch size",
-        description="Patches computed at once.",
+        description="Patches computed at once; on a CPU fewer where they are large.",
         json_schema_extra=_ADVANCED,
     )
     device: str = Field(
