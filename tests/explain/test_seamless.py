@@ -11,7 +11,7 @@ from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.explain import attribute_many
 from napari_mitoxai.explain.blending import blending_window
 from napari_mitoxai.explain.feature_grid import trace
-from napari_mitoxai.explain.seamless import explain_blocks, seamless_methods
+from napari_mitoxai.explain.seamless import configured, explain_blocks, seamless_methods
 from napari_mitoxai.explain.seamless_network import SeamlessNetwork
 from napari_mitoxai.models import CancellingMode, create
 
@@ -426,3 +426,8 @@ def test_cancelling_changes_no_number_and_the_network_is_left_as_it_was(whole):
     np.testing.assert_array_equal(logits, whole[1])
     for name in METHODS:
         np.testing.assert_array_equal(maps[name], whole[0][name])
+
+
+def test_smoothing_is_refused(network):
+    with pytest.raises(MitoxaiError, match="does not smooth integrated gradients"):
+        configured(network, {"integrated_gradients": {"samples": 2}})

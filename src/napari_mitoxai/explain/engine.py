@@ -213,7 +213,7 @@ def with_predicted(work: Work, store: MapStore) -> Work:
             f"The model calls {work.section.name} {classes[score.target]}, which cannot be compared with itself: "
             "name another class to compare with."
         )
-    store.note(target=score.describe(classes))
+    store.note(target=score.describe(classes), target_class=classes[score.target])
     return changed(work, score=score)
 
 
@@ -250,6 +250,7 @@ def open_partial(out: Path, work: Work, request: Request, subject: str | None) -
         },
         "use_of_subject": checkpoint.use_of(subject),
         "target": PREDICTED if request.target == PREDICTED else work.score.describe(checkpoint.classes),
+        "target_class": None if request.target == PREDICTED else checkpoint.classes[work.score.target],
         "pooling": request.pooling,
         "approach": request.approach,
         "overlap": request.overlap,

@@ -32,7 +32,7 @@ def straight_path(
     """Integrated gradients (N, C, H, W) from a baseline (broadcast) to inputs that stand for those of the question."""
     way = inputs - baseline
     part = way / steps
-    return collected(question, ((baseline + share * way, part) for share in _shares(steps, mode)))
+    return collected(question, ((baseline + share * way, part) for share in shares(steps, mode)))
 
 
 def collected(question: Question, way: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
@@ -52,7 +52,7 @@ def collected(question: Question, way: Iterable[tuple[Tensor, Tensor]]) -> Tenso
     return total
 
 
-def _shares(steps: int, mode: str) -> list[float]:
+def shares(steps: int, mode: str) -> list[float]:
     """How far along the way the gradients are taken; all count alike."""
     if mode == "innvestigate":
         return [step / steps for step in range(steps)]

@@ -138,6 +138,11 @@ def configured(
                 "or explain patch by patch."
             )
     chosen = {name: find_method(name).configure(**(values or {})) for name, values in given.items()}
+    if getattr(chosen.get("integrated_gradients"), "samples", 1) > 1:
+        raise MitoxaiError(
+            "The seamless mode does not smooth integrated gradients, as noise belongs to a patch: leave samples at 1, or explain "
+            "patch by patch."
+        )
     if "grad_cam" in chosen and network.cells == 1:
         raise MitoxaiError(
             "Grad-CAM needs a feature map larger than one cell, and this network's patches have none: give larger patches."

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain.blending import blending_window
 from napari_mitoxai.explain.feature_grid import FeatureAxis, GridMode, trace
+from napari_mitoxai.explain.path_integrals import shares
 from napari_mitoxai.explain.question import as_inputs, evaluating
 
 BLOCK_SIDE = 2048
@@ -377,15 +378,14 @@ class _BlockQuestion:
         return gradient[0]
 
     def _integrated(self, parameters: Any) -> Tensor:
-        """On the straight way from a constant, by Gauss-Legendre quadrature, as for patches."""
+        """On the straight way from a constant, with the points that patches have."""
         way = self._inputs - parameters.baseline
-        nodes, weights = np.polynomial.legendre.leggauss(parameters.steps)
-        mean = torch.zeros_like(way[0])
-        for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-            leaf = (parameters.baseline + float(node) * way).requires_grad_()
+        total = torch.zeros_like(way[0])
+        for share in shares(parameters.steps, parameters.mode):
+            leaf = (parameters.baseline + share * way).requires_grad_()
             features, windows, logits = self._network._heads(leaf, self._cells)
-            mean += float(weight) * self._back(leaf, features, self._signals(windows, logits))
-        return way[0] * mean
+            total += self._back(leaf, features, self._signals(windows, logits))
+        return way[0] * total / parameters.steps
 
     def _grad_cam(self, windows: Tensor, signals: Tensor, size: Sequence[int]) -> Tensor:
         """The Grad-CAM of each window, blended and interpolated (1, h, w), yet to be divided by `interpolation`'s sums."""

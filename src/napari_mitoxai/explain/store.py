@@ -87,6 +87,19 @@ class MapStore:
         grid = self.info["grid"]
         return MapGrid((grid["shape"][0], grid["shape"][1]), grid["reduction"], grid["pixel_size_um"])
 
+    @property
+    def explained(self) -> str:
+        """What the maps explain and how, for names and captions: ``patient``, or ``patient - control, seamless``."""
+        seamless = ", seamless" if self.info.get("approach") == "seamless" else ""
+        return f"{self.info['target']}{seamless}"
+
+    def title(self, method: str) -> str:
+        """A method's name for people, with its preset: ``LRP-epsilon (seed-exact)``."""
+        self._check(method)
+        preset = method.partition("@")[2]
+        title = str(self.info["methods"][method].get("title", method))
+        return f"{title} ({preset})" if preset else title
+
     def levels(self, method: str) -> list[da.Array]:
         """The pyramid of a method's map, finest first: lazy (C or 1, Y, X) float32; 0 where there is no tissue.
 

@@ -202,9 +202,7 @@ def store_layers(store: "MapStore") -> list[LayerTuple]:
     layers = []
     for index, method in enumerate(store.methods):
         levels = [level.sum(0) for level in store.levels(method)]
-        facts = LayerFacts(
-            "map", section["name"], section["path"], method, store.info["target"], str(store.path)
-        )
+        facts = LayerFacts("map", section["name"], section["path"], method, store.explained, str(store.path))
         layer = map_layer(
             levels if len(levels) > 1 else levels[0],
             facts,

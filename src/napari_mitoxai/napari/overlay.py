@@ -133,7 +133,7 @@ class LiveMaps(Watcher):
                 self.section.name,
                 str(self.section.path),
                 label,
-                store.info["target"],
+                store.explained,
                 str(store.path),
             )
             pyramid = self._maps[label]

@@ -50,7 +50,7 @@ def area_of(
     from napari_mitoxai.imc import read_labels
 
     if region:
-        rows, columns = _rows_and_columns(region)
+        rows, columns = rows_and_columns(region)
         return explain.rectangle(rows, columns, section.shape)
     if shapes:
         return explain.polygons(read_shapes(shapes), section.shape)
@@ -59,7 +59,14 @@ def area_of(
     return None
 
 
-def _rows_and_columns(region: str) -> tuple[tuple[float, float], tuple[float, float]]:
+def rows_and_columns(region: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """First and last row, first and last column, of ``100:612,0:512``.
+
+    Raises
+    ------
+    MitoxaiError
+        If it is not of this form.
+    """
     try:
         rows, columns = (tuple(float(end) for end in part.split(":")) for part in region.split(","))
         (top, bottom), (left, right) = rows, columns

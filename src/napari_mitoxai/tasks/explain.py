@@ -9,7 +9,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing
-from napari_mitoxai.tasks.areas import area_of
+from napari_mitoxai.tasks.areas import area_of, rows_and_columns
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class ExplainParameters(TaskParameters):
             methods, self.target, self.against, self.output, self.pooling, self.approach, self.overlap
         )
         request.wanted()  # says at once what is wrong with it
+        if self.region is not None:
+            rows_and_columns(self.region)
         return request
 
     def maps_of(self, section: Path) -> Path:

@@ -162,9 +162,11 @@ def draw(parameters: FigureParameters) -> "tuple[Figure, dict[str, Any]]":
 
 def verdict_line(store: "MapStore") -> str:
     """What the model says of the section, and whether that is evidence, in one line."""
-    verdict, target = store.info["verdict"], store.info["target"]
+    verdict = store.info["verdict"]
+    target = store.info.get("target_class", store.info["target"])  # what is explained may be a difference
+    part = "a part of " if store.info.get("area") else ""
     return (
-        f"The model ({store.info['checkpoint']['architecture']}) calls {store.info['section']['name']} {verdict['call']}: "
+        f"The model ({store.info['checkpoint']['architecture']}) calls {part}{store.info['section']['name']} {verdict['call']}: "
         f"probability of {target} {verdict['probability'][target]:.2f}, mean of {verdict['patches']} patches; "
         f"{_USES[store.info['use_of_subject']]}."
     )
@@ -210,13 +212,20 @@ def _map_panel(store: "MapStore", method: str) -> Any:
 
     values = store.read(method)
     grid = store.grid
-    summed = ", sum of channels" if len(values) > 1 else ""
+    channels = store.channels(method)
+    summed = (
+        ", sum of channels"
+        if len(channels) > 1
+        else f", {channels[0]}"
+        if store.info.get("pooling", "none") != "none"
+        else ""
+    )
     return figures.MapPanel(
-        title=store.info["methods"][method]["title"] if method in store.methods else method,
+        title=store.title(method),
         values=values.sum(0),
         extent=figures.Extent.of(grid.shape, grid.scale_um, [grid.translate_um] * 2),
         signed=store.signed(method),
-        label=f"relevance for {store.info['target']}{summed}",
+        label=f"relevance for {store.explained}{summed}",
     )
 
 
