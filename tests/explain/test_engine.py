@@ -1,6 +1,10 @@
 """The section engine: whole maps from patches, the same however they were computed."""
 
 import dataclasses
+import errno
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +13,9 @@ from small_sections import METHODS, TARGETS, Blocks, checkpoint_of, explain_sect
 
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.explain import attribute, open_maps
-from napari_mitoxai.explain.store import BLOCK
+from napari_mitoxai.explain.store import BLOCK, MapStore
+from napari_mitoxai.imc import read_section, write_section
+from napari_mitoxai.models import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -245,3 +251,59 @@ def test_a_section_with_values_that_are_no_numbers(checkpoint, tmp_path):
     with pytest.raises(MitoxaiError, match="values that are not numbers"):
         explain_section(section_of(counts), checkpoint, ["grad_cam"], tmp_path / "m.ome.zarr")
     assert not (tmp_path / "m.ome.zarr").exists()
+
+
+def test_a_full_disk_is_said_and_the_same_call_goes_on(large, tmp_path, monkeypatch):
+    section, checkpoint = large
+    write, written = MapStore.write_block, []
+
+    def full(self, method, block, values):
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(block)
+        write(self, method, block, values)
+
+    monkeypatch.setattr(MapStore, "write_block", full)
+    with pytest.raises(MitoxaiError, match=r"cannot be written \(No space left on device\): free the disk"):
+        explain_section(section, checkpoint, METHODS, tmp_path / "m.ome.zarr", batch_size=2)
+    monkeypatch.setattr(MapStore, "write_block", write)
+    watcher = Blocks()
+    store = explain_section(
+        section, checkpoint, METHODS, tmp_path / "m.ome.zarr", batch_size=2, watcher=watcher
+    )
+    assert len(watcher.regions) == 2  # the first one of three was whole
+    same(explain_section(section, checkpoint, METHODS, tmp_path / "n.ome.zarr", batch_size=2), store)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from napari_mitoxai.explain import Request, explain_section
+from napari_mitoxai.imc import read_section
+from napari_mitoxai.models import load_checkpoint
+run, section, out = map(Path, sys.argv[1:])
+explain_section(read_section(section), load_checkpoint(run), Request(["grad_cam", "input_x_gradient"]), out, batch_size=1)
+"""
+
+
+def test_killed_in_the_middle_and_asked_again(large, tmp_path):
+    _, checkpoint = large
+    path = write_section(tmp_path / "S.ome.tiff", tissue(96, 2 * BLOCK + 64, seed=2), checkpoint.panel)
+    save_checkpoint(checkpoint, tmp_path / "run")
+    saved, section = load_checkpoint(tmp_path / "run"), read_section(path)
+    out = tmp_path / "m.ome.zarr"
+    finished = tmp_path / ".m.partial.ome.zarr" / "finished.jsonl"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "run"), str(path), str(out)])
+    try:
+        while process.poll() is None and not finished.exists():
+            time.sleep(0.005)
+    finally:
+        process.kill()  # SIGKILL: nothing can be tidied up
+        process.wait()
+    assert not out.exists()
+    assert finished.exists()
+    watcher = Blocks()
+    store = explain_section(section, saved, METHODS, out, batch_size=1, watcher=watcher)
+    assert len(watcher.regions) < 3
+    same(explain_section(section, saved, METHODS, tmp_path / "n.ome.zarr", batch_size=1), store)
+    assert not finished.parent.exists()
