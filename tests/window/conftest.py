@@ -70,6 +70,22 @@ def cohort(tmp_path_factory):
     return simulate.cohort(tmp_path_factory.mktemp("cohort"), 2, size=256, seed=3)
 
 
+@pytest.fixture(scope="session")
+def run_folder(cohort, tmp_path_factory):
+    """A ResNet18 trained for two epochs on the small cohort, P02 held out."""
+    from napari_mitoxai.napari.libraries import keep_llvms_apart
+    from napari_mitoxai.tasks.train import TrainParameters, run
+
+    keep_llvms_apart()
+    out = tmp_path_factory.mktemp("runs") / "run"
+    run(
+        TrainParameters(
+            cohort=cohort, out=out, epochs=2, patch_size=128, input_size=64, batch_size=16, hold_out=["P02"]
+        )
+    )
+    return out
+
+
 @pytest.fixture
 def section_path(cohort):
     """The OME-TIFF of a simulated patient."""

@@ -9,21 +9,6 @@ from napari_mitoxai.napari.runs import load_run
 from napari_mitoxai.napari.state import state_of
 
 
-@pytest.fixture(scope="module")
-def run_folder(cohort, tmp_path_factory):
-    from napari_mitoxai.napari.libraries import keep_llvms_apart
-    from napari_mitoxai.tasks.train import TrainParameters, run
-
-    keep_llvms_apart()
-    out = tmp_path_factory.mktemp("runs") / "run"
-    run(
-        TrainParameters(
-            cohort=cohort, out=out, epochs=2, patch_size=128, input_size=64, batch_size=16, hold_out=["P02"]
-        )
-    )
-    return out
-
-
 @pytest.fixture
 def state(viewer, workspace, section_path, run_folder, qtbot):
     """A window with a section and a model."""
