@@ -25,7 +25,9 @@ Way = Iterator[tuple[Tensor, Tensor]]  # points (N, C, H, W), and how the inputs
 # given back to the system after each layer.
 _PIXELS_AT_ONCE = 24 * 128 * 128
 _SIGMA_CHANGE = 0.01  # for PAIR's derivative of a blur by its width
-_NEXT_TO_NOTHING = 1e-25  # weights below would be subnormal in single precision, where products are ten times slower
+_NEXT_TO_NOTHING = (
+    1e-25  # weights below would be subnormal in single precision, where products are ten times slower
+)
 _NARROW = 0.5  # the blur's widths are evenly spaced below, and their logarithms above
 
 
@@ -35,7 +37,9 @@ def straight_path(
     """Integrated gradients (N, C, H, W) from a baseline (broadcast) to inputs that stand for those of the question."""
     way = inputs - baseline
     part = way / steps
-    return collected(question, ((torch.add(baseline, way, alpha=share), part) for share in _shares(steps, mode)))
+    return collected(
+        question, ((torch.add(baseline, way, alpha=share), part) for share in _shares(steps, mode))
+    )
 
 
 def collected(question: Question, way: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
