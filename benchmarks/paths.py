@@ -1,10 +1,10 @@
-"""Path methods beside Captum and PAIR's saliency, at equal error.
+"""Path methods beside Captum and PAIR's saliency, at equal error; and SmoothGrad and occlusion beside Captum.
 
 The error of a map is its distance to that of a 1000-step reference, as a share of the reference's length. Each rival runs with the
-number of steps given here; we run with the fewest whose error is not larger. Both are then timed in turn. Rivals get the
-network as it is, we have it in channels_last, as the engine does.
+number of steps given here; we run with the fewest whose error is not larger. Both are then timed in turn, on one thread. Rivals
+get the network as it is, we have it in channels_last, as the engine does.
 
-    .venv-oracles/bin/python benchmarks/paths.py [--size 128] [--patches 4] [--repeats 5]
+    .venv-oracles/bin/python benchmarks/paths.py [--size 128] [--patches 1] [--repeats 3] [--untrained]
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import saliency.core as pair
 import torch
-from captum.attr import IntegratedGradients
+from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 from rivals import TARGET, fewest, for_pair, machine, numpy_as_it_was, trained, untrained
 from side_by_side import HEADER, compare
 from torch import Tensor, nn
@@ -24,26 +24,34 @@ from torch import Tensor, nn
 from napari_mitoxai.explain import attribute
 from napari_mitoxai.explain.path_integrals import gaussian
 
-STEPS = (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 25, 28, 31, 34, 37, 40, 44, 48, 54, 60, 70, 80, 100)
+STEPS = (*range(4, 60, 2), *range(60, 101, 5))
 SIGMA = 20.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=128, help="side of the patches in pixels")
-    parser.add_argument("--patches", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--patches", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--reference", type=int, default=1000, help="steps of the reference")
+    parser.add_argument("--untrained", action="store_true", help="with random weights instead")
     options = parser.parse_args()
-    network, patches = trained()
-    patches = patches[: options.patches, :, : options.size, : options.size].contiguous()
+    torch.set_num_threads(1)
+    network, patches = trained(options.size)
+    patches = patches[: options.patches].contiguous()
+    if options.untrained:
+        network = untrained(patches.shape[1])
     print(machine("captum", "saliency"))
-    print(f"ResNet18, {len(patches)} patches of {patches.shape[1]} x {options.size} x {options.size}")
-    for kind, net in (("trained", network), ("untrained", untrained(patches.shape[1]))):
-        measure(kind, net, patches, options.reference, options.repeats)
+    weights = "random weights" if options.untrained else "trained"
+    print(
+        f"ResNet18, {weights}, {len(patches)} patches of {patches.shape[1]} x {options.size} x {options.size}"
+    )
+    rows = at_equal_error(network, patches, options.reference, options.repeats)
+    rows += at_equal_work(network, patches, options.repeats)
+    print("\n".join([HEADER, *rows]))
 
 
-def measure(kind: str, network: nn.Module, patches: Tensor, finest: int, repeats: int) -> None:
+def at_equal_error(network: nn.Module, patches: Tensor, finest: int, repeats: int) -> list[str]:
     fast = deepcopy(network).to(memory_format=torch.channels_last)
     pictures = [np.moveaxis(patch.numpy(), 0, -1) for patch in patches]
 
@@ -61,6 +69,8 @@ def measure(kind: str, network: nn.Module, patches: Tensor, finest: int, repeats
     cases: list[tuple[str, str, Callable[[int], Tensor], Callable[[], Any]]] = [
         ("integrated gradients", "Captum, Gauss-Legendre, 50 steps (its defaults)", ours("integrated_gradients"),
          lambda: captum.attribute(patches, target=TARGET, n_steps=50)),
+        ("integrated gradients", "the same, 16 points at once", ours("integrated_gradients"),
+         lambda: captum.attribute(patches, target=TARGET, n_steps=50, internal_batch_size=16)),
         ("integrated gradients", "PAIR, 25 steps", ours("integrated_gradients"),
          lambda: by_pair(pair.IntegratedGradients, x_steps=25, batch_size=20)),
         ("guided integrated gradients", "PAIR, 50 steps", ours("guided_integrated_gradients", **guided),
@@ -69,32 +79,58 @@ def measure(kind: str, network: nn.Module, patches: Tensor, finest: int, repeats
          lambda: by_pair(pair.BlurIG, max_sigma=SIGMA, steps=100, batch_size=20)),
     ]  # fmt: skip
     rises = _rises(network, patches)
-    references: dict[str, Tensor] = {}
+    errors: dict[str, _Errors] = {}
     rows = []
     for name, rival, mine, theirs in cases:
-        if name not in references:
-            references[name] = mine(finest)
-        reference = references[name]
-
-        @cache
-        def error(steps: int, mine: Callable[[int], Tensor] = mine, reference: Tensor = reference) -> float:
-            return _error(mine(steps), reference)
-
+        if name not in errors:
+            errors[name] = _Errors(mine, finest)
+        error = errors[name]
         found = theirs()
-        bound = _error(found, reference)
-        steps = fewest(error, bound, STEPS)
+        bound = error.of(found)
+        steps = fewest(error.by_steps, bound, STEPS)
         if steps is None:
-            print(f"{kind}: {name} does not reach the error {bound:.3f} of {rival}", flush=True)
+            print(f"{name} does not reach the error {bound:.3f} of {rival}", flush=True)
             continue
         print(
-            f"{kind}: {name}: {rival}: error {bound:.4f}, sum off by {_off(found, rises[name]):.2%}; "
-            f"ours, {steps} steps: error {error(steps):.4f}, sum off by {_off(mine(steps), rises[name]):.2%}; "
-            f"ours, 50 steps: error {error(50):.4f}, sum off by {_off(mine(50), rises[name]):.2%}",
+            f"{name}: {rival}: error {bound:.4f}, sum off by {_off(found, rises[name]):.2%}; "
+            f"ours, {steps} steps: error {error.by_steps(steps):.4f}, sum off by {_off(mine(steps), rises[name]):.2%}; "
+            f"ours, 50 steps: error {error.by_steps(50):.4f}, sum off by {_off(mine(50), rises[name]):.2%}",
             flush=True,
         )
         timed = compare(lambda mine=mine, steps=steps: mine(steps), theirs, repeats)
-        rows.append(timed.row(f"{name}, {kind}, {steps} steps", rival))
-    print("\n".join([HEADER, *rows]), flush=True)
+        rows.append(timed.row(f"{name}, {steps} steps", rival))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def at_equal_work(network: nn.Module, patches: Tensor, repeats: int) -> list[str]:
+    fast = deepcopy(network).to(memory_format=torch.channels_last)
+    tunnel, cover = NoiseTunnel(Saliency(network)), Occlusion(network)
+    window = {"sliding_window_shapes": (patches.shape[1], 16, 16), "strides": (patches.shape[1], 8, 8)}
+    return [
+        compare(
+            lambda: attribute(fast, patches, "smoothgrad", TARGET),
+            lambda: tunnel.attribute(patches, target=TARGET, nt_samples=25, stdevs=0.15, abs=False),
+            repeats,
+        ).row("SmoothGrad, 25 samples", "Captum"),
+        compare(
+            lambda: attribute(fast, patches, "occlusion", TARGET),
+            lambda: cover.attribute(patches, target=TARGET, **window),
+            repeats,
+        ).row("occlusion, windows of 16 px every 8", "Captum"),
+    ]
+
+
+class _Errors:
+    """How far our maps, and those of others, are from our map of many steps."""
+
+    def __init__(self, mine: Callable[[int], Tensor], finest: int) -> None:
+        self.reference = mine(finest)
+        self.by_steps = cache(lambda steps: self.of(mine(steps)))
+
+    def of(self, found: Tensor) -> float:
+        away = (found - self.reference).flatten(1).norm(dim=1) / self.reference.flatten(1).norm(dim=1)
+        return float(away.mean())
 
 
 def _rises(network: nn.Module, patches: Tensor) -> dict[str, Tensor]:
@@ -109,11 +145,6 @@ def _rises(network: nn.Module, patches: Tensor) -> dict[str, Tensor]:
         "guided integrated gradients": straight,
         "blur integrated gradients": ends - blur,
     }
-
-
-def _error(found: Tensor, reference: Tensor) -> float:
-    away = (found - reference).flatten(1).norm(dim=1) / reference.flatten(1).norm(dim=1)
-    return float(away.mean())
 
 
 def _off(found: Tensor, rise: Tensor) -> float:

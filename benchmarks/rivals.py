@@ -3,7 +3,8 @@
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_mitoxai import simulate
-from napari_mitoxai.cohort import patch_corners, read_patches, tissue_mask
+from napari_mitoxai.cohort import PatchGeometry, patch_corners, read_patches, tissue_mask
 from napari_mitoxai.imc import read_section
 from napari_mitoxai.models import create, load_checkpoint
 from napari_mitoxai.tasks.train import TrainParameters, run
@@ -45,8 +46,8 @@ def untrained(channels: int, seed: int = 0) -> nn.Module:
     return network
 
 
-def trained(epochs: int = 6) -> tuple[nn.Module, Tensor]:
-    """A ResNet18 trained for a minute on simulated sections, and patches (N, 10, 128, 128) of a patient held out."""
+def trained(side: int = 128, epochs: int = 6) -> tuple[nn.Module, Tensor]:
+    """A ResNet18 trained for a minute on simulated sections, and patches (N, 10, side, side) of a patient held out."""
     with tempfile.TemporaryDirectory() as folder:
         table = simulate.cohort(Path(folder) / "cohort", 5, "complex_i_loss", 640, 0)
         out = Path(folder) / "run"
@@ -58,11 +59,12 @@ def trained(epochs: int = 6) -> tuple[nn.Module, Tensor]:
         )  # fmt: skip
         checkpoint = load_checkpoint(out)
         section = read_section(table.parent / "P05.ome.tiff")
-        corners = patch_corners(section.shape, checkpoint.geometry, tissue_mask(section), min_tissue=0.5)
+        geometry = PatchGeometry(2 * side, side)
+        corners = patch_corners(section.shape, geometry, tissue_mask(section), min_tissue=0.5)
         channels = checkpoint.channels_in(section)
         patches = [
             torch.from_numpy(checkpoint.scaling(patch))
-            for patch in read_patches(section, channels, corners, checkpoint.geometry)
+            for patch in read_patches(section, channels, corners, geometry)
         ]
         return checkpoint.model().eval().requires_grad_(False), torch.stack(patches)
 
@@ -90,6 +92,7 @@ def numpy_as_it_was() -> Iterator[None]:
         np.quantile = quantile
 
 
-def fewest(error: Callable[[int], float], bound: float, candidates: tuple[int, ...]) -> int | None:
-    """The smallest number of steps whose error is below the bound, if there is one."""
-    return next((steps for steps in candidates if error(steps) <= bound), None)
+def fewest(error: Callable[[int], float], bound: float, candidates: Sequence[int]) -> int | None:
+    """The smallest number of steps whose error is not above the bound, if there is one; errors should fall with the steps."""
+    index = bisect_left(candidates, True, key=lambda steps: error(steps) <= bound)
+    return candidates[index] if index < len(candidates) else None

@@ -172,6 +172,13 @@ def test_the_exact_blur_is_a_wide_cut_one_and_knows_its_derivative(sigma):
     np.testing.assert_allclose(change, quotient, atol=1e-8)
 
 
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 3, 20])
+def test_a_blur_has_no_weights_too_small_for_single_precision(sigma):
+    for matrix in gaussian(256, sigma):
+        weights = np.abs(matrix.astype(np.float32))
+        assert weights[weights > 0].min() > 1e-30
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_blur_paths_equal_those_of_the_authors(dtype, tolerance, stored):
     found = attribute(

@@ -1,7 +1,7 @@
 """Noise that belongs to an input: the same wherever, whenever and with whichever others it is asked for."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -51,18 +51,28 @@ def smoothed(question: Question, parameters: NoiseParameters, explain: Callable[
     Tensor (N, C, H, W)
         Mean map, or mean squared map.
     """
+    return mean_of(map(explain, noisy_copies(question, parameters)), squared=parameters.squared)
+
+
+def noisy_copies(question: Question, parameters: NoiseParameters) -> Iterator[Tensor]:
+    """The inputs (N, C, H, W) with noise, as often as asked for; a single sample is the inputs themselves."""
     inputs = question.inputs.contiguous(memory_format=torch.channels_last)  # faster convolutions
     if parameters.samples == 1:
-        found = explain(inputs)
-        return found**2 if parameters.squared else found
+        yield inputs
+        return
     ranges = inputs.amax((1, 2, 3), True) - inputs.amin((1, 2, 3), True)
     deviation = parameters.noise * (ranges if parameters.relative else torch.ones_like(ranges))
     noise = InputNoise(inputs, parameters.seed)
-    mean = torch.zeros_like(inputs)
-    for count in range(1, parameters.samples + 1):  # one copy of all inputs at a time: memory of a gradient
-        found = explain(inputs + deviation * noise.draw())
-        # a running mean of equal values is that value, to the last digit
-        mean += ((found**2 if parameters.squared else found) - mean) / count
+    for _ in range(parameters.samples):
+        yield inputs + deviation * noise.draw()
+
+
+def mean_of(maps: Iterable[Tensor], *, squared: bool) -> Tensor:
+    """Mean of at least one map, or of their squares; that of equal maps is that map, to the last digit."""
+    mean: Tensor | float = 0.0
+    for count, found in enumerate(maps, start=1):
+        mean = mean + ((found**2 if squared else found) - mean) / count
+    assert isinstance(mean, Tensor)
     return mean
 
 

@@ -7,7 +7,7 @@ the middle of the way and crowded at its ends.
 
 import math
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, tee
 
 import numpy as np
 import torch
@@ -21,8 +21,13 @@ from napari_mitoxai.explain.question import Question
 
 Way = Iterator[tuple[Tensor, Tensor]]  # points (N, C, H, W), and how the inputs change there
 
-_PIXELS_AT_ONCE = 8 * 128 * 128
+# A call has a cost of its own, that of about one input of 128 px on a CPU; batches of more than twice this size need memory that is
+# given back to the system after each layer.
+_PIXELS_AT_ONCE = 24 * 128 * 128
 _SIGMA_CHANGE = 0.01  # for PAIR's derivative of a blur by its width
+_NEXT_TO_NOTHING = (
+    1e-25  # weights below would be subnormal in single precision, where products are ten times slower
+)
 _NARROW = 0.5  # the blur's widths are evenly spaced below, and their logarithms above
 
 
@@ -32,24 +37,31 @@ def straight_path(
     """Integrated gradients (N, C, H, W) from a baseline (broadcast) to inputs that stand for those of the question."""
     way = inputs - baseline
     part = way / steps
-    return collected(question, ((baseline + share * way, part) for share in shares(steps, mode)))
+    return collected(
+        question, ((torch.add(baseline, way, alpha=share), part) for share in shares(steps, mode))
+    )
 
 
 def collected(question: Question, way: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Sum over a way of the gradient at each point times the change there (N, C, H, W).
+    """Sum over a way of the gradient at each point times the change there (N, C, H, W)."""
+    total = torch.zeros_like(question.inputs, memory_format=torch.channels_last)
+    there, then = tee(way)
+    for gradient, (_, change) in zip(gradients(question, (point for point, _ in there)), then, strict=True):
+        total.addcmul_(gradient, change)
+    return total
+
+
+def gradients(question: Question, points: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Gradient at each of some points (N, C, H, W), which stand for the inputs of the question.
 
     Several points of a few small inputs go at once, as single small inputs leave a network idle.
     """
     count, _, height, width = question.inputs.shape
     at_once = max(_PIXELS_AT_ONCE // (count * height * width), 1)
-    total = torch.zeros_like(question.inputs)
-    steps = iter(way)
-    while some := list(islice(steps, at_once)):
-        points = torch.cat([point for point, _ in some]).contiguous(memory_format=torch.channels_last)
-        gradients = question.gradient_at(points, torch.arange(count).repeat(len(some))).split(count)
-        for gradient, (_, change) in zip(gradients, some, strict=True):
-            total += gradient * change
-    return total
+    waiting = iter(points)
+    while some := list(islice(waiting, at_once)):
+        batch = torch.cat(some).contiguous(memory_format=torch.channels_last)
+        yield from question.gradient_at(batch, torch.arange(count).repeat(len(some))).split(count)
 
 
 def shares(steps: int, mode: str) -> list[float]:
@@ -77,7 +89,10 @@ def blur_integrated_gradients(question: Question, parameters: BlurParameters) ->
     They sum to the logit's change from the most blurred inputs.
     """
     path = _even_blurs if parameters.mode == "pair" else _blurs
-    return smoothed(question, parameters, lambda inputs: collected(question, path(inputs, parameters)))
+    # row by row in memory, for the products with the matrices
+    return smoothed(
+        question, parameters, lambda inputs: collected(question, path(inputs.contiguous(), parameters))
+    )
 
 
 def _blurs(inputs: Tensor, parameters: BlurParameters) -> Way:
@@ -119,6 +134,7 @@ def gaussian(length: int, sigma: float) -> tuple[NDArray[np.float64], NDArray[np
     reach = max(length, math.ceil(8 * sigma)) + 1
     squares = np.arange(reach + 1.0) ** 2
     weights = np.exp(-0.5 * squares / sigma**2)
+    weights[weights < _NEXT_TO_NOTHING] = 0
     weights /= 2 * weights.sum() - weights[0]  # both sides, the middle once
     variance = 2 * (weights * squares).sum()
     change = weights * (squares - variance) / sigma**3
