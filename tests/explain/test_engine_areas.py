@@ -122,7 +122,7 @@ class Looking(Blocks):
 def test_what_is_on_the_screen_comes_first_and_panning_moves_it(section, whole, tmp_path):
     checkpoint = checkpoint_of(patch=64, target=64)
     far = (slice(256, 320), slice(256, 352))
-    near = (slice(256, 320), slice(0, 64))
+    near = (slice(256, 320), slice(0, 128))
     orders = {}
     for name, watcher in (("none", Blocks()), ("far", Looking(far)), ("moving", Looking(far, near))):
         store = explain_section(
