@@ -156,16 +156,20 @@ def _spread(arguments: list[str]) -> list[str]:
     return spread
 
 
+def _typed_in(context: typer.Context, given: dict[str, Any]) -> list[str]:
+    """The options that a person gave: the others are left to the model, which may derive them from these."""
+    sources = {key: context.get_parameter_source(key) for key in given}
+    return [key for key, source in sources.items() if source is not None and source.name != "DEFAULT"]
+
+
 def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[Any], None]) -> None:
     """Make a command of a task module: its options from the parameter model, its help from `run`."""
     module = import_module(f"napari_mitoxai.tasks.{module_name}")
     model: type[TaskParameters] = getattr(module, model_name)
 
-    def command(**given: Any) -> None:
+    def command(context: typer.Context, **given: Any) -> None:
         as_json = given.pop("json")
-        parameters = validated(
-            model, {key: _parts(value) for key, value in given.items() if value is not None}
-        )
+        parameters = validated(model, {key: _parts(given[key]) for key in _typed_in(context, given)})
         with _cancelled_by_ctrl_c() as cancel, _progress_bars() as show:
             result = module.run(parameters, progress=show, cancel=cancel)
         if as_json:
@@ -196,6 +200,9 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
         inspect.Parameter(
             "json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, json_option]
         )
+    )
+    fields.append(
+        inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     )
     fields.sort(key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]

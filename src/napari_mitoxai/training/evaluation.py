@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from torch import nn
 
 from napari_mitoxai.cohort import Scaling
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
 from napari_mitoxai.models import CancellingMode
 from napari_mitoxai.training.data import PatchSet
+from napari_mitoxai.training.scores import confusion, scores, wilson
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,17 @@ class Evaluation:
     confidence_interval : (float, float) or None
         95 % Wilson interval of the subject accuracy.
     subject_calls : list of dict
-        ``subject``, ``group``, ``probability`` (of the last class, mean over patches), ``call``, ``patches``.
+        ``subject``, ``group``, ``probability`` (of the last class, mean over patches), ``call``, ``probabilities`` (of
+        all classes), ``patches``.
+    patch_scores : dict or None
+        Confusion matrix, precision, recall and F1 over patches, see `scores`.
     """
 
     patch_accuracy: float | None
     subject_accuracy: float | None
     confidence_interval: tuple[float, float] | None
     subject_calls: list[dict[str, Any]]
+    patch_scores: dict[str, Any] | None = None
 
 
 def predict(
@@ -118,6 +122,11 @@ def evaluate(
         progress=progress,
         cancel=cancel,
     )
+    return evaluation_of(probabilities, patches, classes)
+
+
+def evaluation_of(probabilities: NDArray[np.float32], patches: PatchSet, classes: list[str]) -> Evaluation:
+    """What class probabilities (N, classes) of patches add up to; see `evaluate`."""
     calls = []
     for subject in dict.fromkeys(patches.subjects.tolist()):
         own = patches.subjects == subject
@@ -128,14 +137,32 @@ def evaluate(
                 "group": classes[int(patches.labels[own][0])],
                 "probability": round(float(mean[-1]), 4),
                 "call": classes[int(mean.argmax())],
+                "probabilities": {
+                    name: round(float(value), 6) for name, value in zip(classes, mean, strict=True)
+                },
                 "patches": int(own.sum()),
             }
         )
-    right = sum(call["call"] == call["group"] for call in calls)
-    interval = binomtest(right, len(calls)).proportion_ci(method="wilson")
+    matrix = confusion(patches.labels, probabilities.argmax(1), len(classes))
     return Evaluation(
         float((probabilities.argmax(1) == patches.labels).mean()),
-        right / len(calls),
-        (float(interval.low), float(interval.high)),
+        *accuracy_of(calls),
         calls,
+        scores(matrix, classes),
     )
+
+
+def accuracy_of(calls: list[dict[str, Any]]) -> tuple[float | None, tuple[float, float] | None]:
+    """Share of the subjects called right, and its 95 % interval (Wilson 1927); None without any."""
+    if not calls:
+        return None, None
+    right = sum(call["call"] == call["group"] for call in calls)
+    return right / len(calls), wilson(right, len(calls))
+
+
+def subject_scores(calls: list[dict[str, Any]], classes: list[str]) -> dict[str, Any] | None:
+    """Confusion matrix, precision, recall and F1 over subjects; None without any."""
+    if not calls:
+        return None
+    truth, called = ([classes.index(call[key]) for call in calls] for key in ("group", "call"))
+    return scores(confusion(truth, called, len(classes)), classes)
