@@ -220,12 +220,40 @@ def _tell_train(result: Any) -> None:
     if result.metrics["subject_accuracy"] is not None:
         low, high = result.metrics["confidence_interval"]
         typer.echo(
-            f"Held-out subjects called right: {result.metrics['subject_accuracy']:.0%} (95 % interval {low:.0%} to {high:.0%})"
+            f"{'Subjects' if result.metrics['optimistic'] else 'Held-out subjects'} called right: {result.metrics['subject_accuracy']:.0%} (95 % interval {low:.0%} to {high:.0%})"
         )
+    if "permutation" in result.metrics:
+        told = result.metrics["permutation"]
+        typer.echo(
+            f"Permuting the subjects' labels: p = {told['p']:.3g} (the smallest that this cohort can give: {told['smallest_p']:.3g})"
+        )
+    if result.metrics["optimistic"]:
+        typer.echo(f"Held-out patches called right: {result.metrics['patch_accuracy']:.0%}, optimistic")
     for note in result.metrics["notes"]:
         typer.echo(f"Note: {note}")
     typer.echo(f"Run: {result.run}")
     typer.echo(f"Next: mitoxai explain {result.run} SECTION --method grad_cam --out MAPS.ome.zarr")
+
+
+def _tell_sweep(result: Any) -> None:
+    for row in result.rows:
+        parts = [f"{row['rank']}. {row['channels']}, {row['architecture']}:"]
+        if "patch_random_accuracy_mean" in row:
+            spread = row["patch_random_accuracy_sd"]
+            parts.append(
+                f"patches at random {row['patch_random_accuracy_mean']:.1%}"
+                + (f" (SD {spread:.1%})" if spread is not None else "")
+                + (", optimistic;" if row["patch_random_optimistic"] else ";")
+            )
+        if row.get("subject_accuracy") is not None:
+            parts.append(
+                f"subjects left out {row['subject_accuracy']:.0%} (95 % interval {row['subject_interval_low']:.0%} to "
+                f"{row['subject_interval_high']:.0%}, permutation p {row['permutation_p']:.3g}, "
+                f"the smallest possible {row['smallest_p']:.3g})"
+            )
+        typer.echo(" ".join(parts))
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
 
 
 def _tell_explain(results: Any) -> None:
@@ -267,6 +295,7 @@ def _tell_demo(result: Any) -> None:
 
 _add_command("demo", "demo", "DemoParameters", _tell_demo)
 _add_command("train", "train", "TrainParameters", _tell_train)
+_add_command("sweep", "sweep", "SweepParameters", _tell_sweep)
 _add_command("explain", "explain", "ExplainParameters", _tell_explain)
 _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)

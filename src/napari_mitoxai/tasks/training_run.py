@@ -326,7 +326,7 @@ def train_folds(
     folds, notes = subject_folds(cohort, parameters.folds, seed=parameters.seed)
     each = []
     for number, fold in enumerate(folds, start=1):
-        told = _prefixed(progress, f"Fold {number}/{len(folds)}: ")
+        told = prefixed(progress, f"Fold {number}/{len(folds)}: ")
         place = folder / "folds" / f"{number:02d}"
         if not (place / METRICS_FILE).exists():
             work = place.with_name(f".{place.name}.unfinished")
@@ -344,7 +344,7 @@ def train_folds(
         )
         write_json(folder / METRICS_FILE, metrics)
         return metrics, False
-    told = _prefixed(progress, "All subjects: ")
+    told = prefixed(progress, "All subjects: ", curve=True)
     metrics["notes"].append(
         "The figures are those of one model a fold, each in folds/; the model of this run was trained on all subjects."
     )
@@ -404,9 +404,14 @@ def _figures(calls: list[dict[str, Any]], classes: list[str]) -> dict[str, Any]:
     }
 
 
-def _prefixed(progress: ProgressCallback, prefix: str) -> ProgressCallback:
-    """Progress of a part; its curve is not that of the run."""
-    return lambda report: progress(Progress(prefix + report.stage, report.done, report.total, report.detail))
+def prefixed(progress: ProgressCallback, prefix: str, *, curve: bool = False) -> ProgressCallback:
+    """Progress of a part; its curve is that of the whole only where that is said."""
+
+    def told(report: Progress) -> None:
+        values = report.values if curve else None
+        progress(Progress(prefix + report.stage, report.done, report.total, report.detail, values))
+
+    return told
 
 
 def refuse_unfit(parameters: TrainParameters, cohort: Cohort) -> None:
