@@ -256,6 +256,35 @@ def _tell_sweep(result: Any) -> None:
     typer.echo(f"Plot: {result.plot}")
 
 
+def _tell_leakage(result: Any) -> None:
+    typer.echo(
+        "With labels permuted by subject there is nothing to learn. What the splits report all the same:"
+    )
+    for split, accuracy in result.patch_accuracy.items():
+        typer.echo(
+            f"{split}: {accuracy:.0%} of the patches called right, {result.subject_accuracy[split]:.0%} of the subjects"
+        )
+    typer.echo(f"Always naming the largest group: {result.chance:.0%} of the patches")
+
+
+def _tell_predict(result: Any) -> None:
+    low, high = result.interval
+    typer.echo(
+        f"The model calls {result.section.name} {result.call}: probability of {result.last_class} {result.probability[result.last_class]:.2f} "
+        f"(95 % of resampled sections: {low:.2f} to {high:.2f}; {result.agreement:.0%} of {result.patches} patches agree)"
+    )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Probability map: {result.maps}")
+
+
+def _tell_import(result: Any) -> None:
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Run: {result.run}")
+    typer.echo(f"Next: mitoxai predict {result.run} SECTION --out PROBABILITY.ome.zarr")
+
+
 def _tell_explain(results: Any) -> None:
     for result in results.sections:
         _tell_maps(result)
@@ -296,6 +325,9 @@ def _tell_demo(result: Any) -> None:
 _add_command("demo", "demo", "DemoParameters", _tell_demo)
 _add_command("train", "train", "TrainParameters", _tell_train)
 _add_command("sweep", "sweep", "SweepParameters", _tell_sweep)
+_add_command("leakage", "leakage", "LeakageParameters", _tell_leakage)
+_add_command("predict", "predict", "PredictParameters", _tell_predict)
+_add_command("import-checkpoint", "import_checkpoint", "ImportParameters", _tell_import)
 _add_command("explain", "explain", "ExplainParameters", _tell_explain)
 _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)

@@ -109,7 +109,7 @@ def run(
     settings = _settings(parameters)
     device = pick_device(parameters.device)
     patches = gather(settings, cohort, progress, cancel)
-    splits = ["patch-random", "subject"] if parameters.split == "both" else [parameters.split]
+    splits: list[str] = ["patch-random", "subject"] if parameters.split == "both" else [parameters.split]
     labellings = permuted_groups(cohort.groups, cohort.classes, parameters.permutations, parameters.seed)
     trainings = len(labellings) * sum(1 if split == "patch-random" else len(folds) for split in splits)
     progress(

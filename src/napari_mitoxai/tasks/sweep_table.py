@@ -60,11 +60,10 @@ def ranked(runs: Sequence[Row], classes: Sequence[str]) -> tuple[list[Row], list
 
 
 def _order(row: Row) -> tuple[float, float, float]:
-    return (
-        -(row.get("subject_accuracy") or 0.0),
-        -row.get("subject_true_class_probability", 0.0),
-        -row.get("patch_random_accuracy_mean", row.get("left_out_accuracy_mean", 0.0)),
-    )
+    by_patch = row.get("patch_random_accuracy_mean", row.get("left_out_accuracy_mean"))
+    figures = (row.get("subject_accuracy"), row.get("subject_true_class_probability"), by_patch)
+    first, second, third = (-float(figure or 0.0) for figure in figures)
+    return first, second, third
 
 
 def _of_run(run: Row, classes: Sequence[str]) -> Row:

@@ -1,5 +1,6 @@
 """What a classifier says of subjects it has not seen."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,52 @@ def predict(
             )
             parts.append(network(batch).softmax(1).float().cpu().numpy())
             progress(Progress("Calling subjects", min(start + batch_size, len(inputs)), len(inputs)))
+    return np.concatenate(parts)
+
+
+def probabilities_of(
+    network: nn.Module,
+    patches: Iterable[NDArray[np.float32]],
+    number: int,
+    scaling: Scaling,
+    *,
+    batch_size: int = 16,
+    device: torch.device | None = None,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> NDArray[np.float32]:
+    """Class probabilities of patches that are read one after the other; no more than a batch is in memory.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        As in `predict`.
+    patches : iterable of ndarray of float32
+        (C, H, W) each, in counts.
+    number : int
+        How many there are, for the progress.
+    scaling : Scaling
+        Of the model.
+    batch_size, device, progress, cancel
+        As in `predict`.
+
+    Returns
+    -------
+    ndarray of float32
+        (N, classes).
+    """
+    parts: list[NDArray[np.float32]] = []
+    waiting: list[NDArray[np.float32]] = []
+    for done, patch in enumerate(patches, start=1):
+        waiting.append(patch)
+        if len(waiting) == batch_size or done == number:
+            parts.append(
+                predict(
+                    network, scaling(np.stack(waiting)), batch_size=batch_size, device=device, cancel=cancel
+                )
+            )
+            waiting = []
+            progress(Progress("Calling the section", done, number))
     return np.concatenate(parts)
 
 
