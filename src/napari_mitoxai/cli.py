@@ -220,14 +220,14 @@ def _tell_train(result: Any) -> None:
     if result.metrics["subject_accuracy"] is not None:
         low, high = result.metrics["confidence_interval"]
         typer.echo(
-            f"{'Subjects' if result.metrics['optimistic'] else 'Held-out subjects'} called right: {result.metrics['subject_accuracy']:.0%} (95 % interval {low:.0%} to {high:.0%})"
+            f"{'Subjects' if result.metrics.get('optimistic') else 'Held-out subjects'} called right: {result.metrics['subject_accuracy']:.0%} (95 % interval {low:.0%} to {high:.0%})"
         )
     if "permutation" in result.metrics:
         told = result.metrics["permutation"]
         typer.echo(
             f"Permuting the subjects' labels: p = {told['p']:.3g} (the smallest that this cohort can give: {told['smallest_p']:.3g})"
         )
-    if result.metrics["optimistic"]:
+    if result.metrics.get("optimistic"):
         typer.echo(f"Held-out patches called right: {result.metrics['patch_accuracy']:.0%}, optimistic")
     for note in result.metrics["notes"]:
         typer.echo(f"Note: {note}")
