@@ -1,6 +1,6 @@
 """Directives that print what the code knows of itself, so that nothing is written twice.
 
-``mitoxai-methods``, ``mitoxai-architectures`` and ``mitoxai-signals`` list the registries; ``mitoxai-command NAME``
+``mitoxai-methods``, ``mitoxai-architectures``, ``mitoxai-protocols`` and ``mitoxai-signals`` list the registries; ``mitoxai-command NAME``
 lists a command's arguments and options.
 """
 
@@ -65,6 +65,18 @@ class Signals(_Listing):
             yield f"| `{name}` | {entry.description} | {', '.join(entry.channels)} |"
 
 
+class Protocols(_Listing):
+    """Every training protocol: what it is, and what it fills."""
+
+    def markdown(self) -> Iterator[str]:
+        from napari_mitoxai.tasks.protocols import PROTOCOLS
+
+        yield from ("| name | what it is | settings |", "|---|---|---|")
+        for name, entry in PROTOCOLS.items():
+            told = ", ".join(f"`{key}` {value}" for key, value in entry.values.items()) or "the defaults"
+            yield f"| `{name}` | {entry.title}. {entry.description} | {told} |"
+
+
 class Command(_Listing):
     """The arguments and options of one command."""
 
@@ -93,6 +105,7 @@ def _default(value: Any) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("mitoxai-methods", Methods)
     app.add_directive("mitoxai-architectures", Architectures)
+    app.add_directive("mitoxai-protocols", Protocols)
     app.add_directive("mitoxai-signals", Signals)
     app.add_directive("mitoxai-command", Command)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

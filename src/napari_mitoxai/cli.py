@@ -156,16 +156,20 @@ def _spread(arguments: list[str]) -> list[str]:
     return spread
 
 
+def _typed_in(context: typer.Context, given: dict[str, Any]) -> list[str]:
+    """The options that a person gave: the others are left to the model, which may derive them from these."""
+    sources = {key: context.get_parameter_source(key) for key in given}
+    return [key for key, source in sources.items() if source is not None and source.name != "DEFAULT"]
+
+
 def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[Any], None]) -> None:
     """Make a command of a task module: its options from the parameter model, its help from `run`."""
     module = import_module(f"napari_mitoxai.tasks.{module_name}")
     model: type[TaskParameters] = getattr(module, model_name)
 
-    def command(**given: Any) -> None:
+    def command(context: typer.Context, **given: Any) -> None:
         as_json = given.pop("json")
-        parameters = validated(
-            model, {key: _parts(value) for key, value in given.items() if value is not None}
-        )
+        parameters = validated(model, {key: _parts(given[key]) for key in _typed_in(context, given)})
         with _cancelled_by_ctrl_c() as cancel, _progress_bars() as show:
             result = module.run(parameters, progress=show, cancel=cancel)
         if as_json:
@@ -197,6 +201,9 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
             "json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, json_option]
         )
     )
+    fields.append(
+        inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    )
     fields.sort(key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
@@ -213,12 +220,69 @@ def _tell_train(result: Any) -> None:
     if result.metrics["subject_accuracy"] is not None:
         low, high = result.metrics["confidence_interval"]
         typer.echo(
-            f"Held-out subjects called right: {result.metrics['subject_accuracy']:.0%} (95 % interval {low:.0%} to {high:.0%})"
+            f"{'Subjects' if result.metrics.get('optimistic') else 'Held-out subjects'} called right: {result.metrics['subject_accuracy']:.0%} (95 % interval {low:.0%} to {high:.0%})"
         )
+    if "permutation" in result.metrics:
+        told = result.metrics["permutation"]
+        typer.echo(
+            f"Permuting the subjects' labels: p = {told['p']:.3g} (the smallest that this cohort can give: {told['smallest_p']:.3g})"
+        )
+    if result.metrics.get("optimistic"):
+        typer.echo(f"Held-out patches called right: {result.metrics['patch_accuracy']:.0%}, optimistic")
     for note in result.metrics["notes"]:
         typer.echo(f"Note: {note}")
     typer.echo(f"Run: {result.run}")
     typer.echo(f"Next: mitoxai explain {result.run} SECTION --method grad_cam --out MAPS.ome.zarr")
+
+
+def _tell_sweep(result: Any) -> None:
+    for row in result.rows:
+        parts = [f"{row['rank']}. {row['channels']}, {row['architecture']}:"]
+        if "patch_random_accuracy_mean" in row:
+            spread = row["patch_random_accuracy_sd"]
+            parts.append(
+                f"patches at random {row['patch_random_accuracy_mean']:.1%}"
+                + (f" (SD {spread:.1%})" if spread is not None else "")
+                + (", optimistic;" if row["patch_random_optimistic"] else ";")
+            )
+        if row.get("subject_accuracy") is not None:
+            parts.append(
+                f"subjects left out {row['subject_accuracy']:.0%} (95 % interval {row['subject_interval_low']:.0%} to "
+                f"{row['subject_interval_high']:.0%}, permutation p {row['permutation_p']:.3g}, "
+                f"the smallest possible {row['smallest_p']:.3g})"
+            )
+        typer.echo(" ".join(parts))
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
+
+
+def _tell_leakage(result: Any) -> None:
+    typer.echo(
+        "With labels permuted by subject there is nothing to learn. What the splits report all the same:"
+    )
+    for split, accuracy in result.patch_accuracy.items():
+        typer.echo(
+            f"{split}: {accuracy:.0%} of the patches called right, {result.subject_accuracy[split]:.0%} of the subjects"
+        )
+    typer.echo(f"Always naming the largest group: {result.chance:.0%} of the patches")
+
+
+def _tell_predict(result: Any) -> None:
+    low, high = result.interval
+    typer.echo(
+        f"The model calls {result.section.name} {result.call}: probability of {result.last_class} {result.probability[result.last_class]:.2f} "
+        f"(95 % of resampled sections: {low:.2f} to {high:.2f}; {result.agreement:.0%} of {result.patches} patches agree)"
+    )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Probability map: {result.maps}")
+
+
+def _tell_import(result: Any) -> None:
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Run: {result.run}")
+    typer.echo(f"Next: mitoxai predict {result.run} SECTION --out PROBABILITY.ome.zarr")
 
 
 def _tell_explain(results: Any) -> None:
@@ -298,6 +362,10 @@ def _tell_demo(result: Any) -> None:
 
 _add_command("demo", "demo", "DemoParameters", _tell_demo)
 _add_command("train", "train", "TrainParameters", _tell_train)
+_add_command("sweep", "sweep", "SweepParameters", _tell_sweep)
+_add_command("leakage", "leakage", "LeakageParameters", _tell_leakage)
+_add_command("predict", "predict", "PredictParameters", _tell_predict)
+_add_command("import-checkpoint", "import_checkpoint", "ImportParameters", _tell_import)
 _add_command("explain", "explain", "ExplainParameters", _tell_explain)
 _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)

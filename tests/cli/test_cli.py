@@ -246,3 +246,24 @@ def test_a_cancelled_run_that_is_kept_is_told_by_the_exit_status(monkeypatch, tm
             main(["train", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "run")])
         assert ended.value.code == status
         assert "Training was cancelled." in capsys.readouterr().out
+
+
+def test_a_protocol_fills_only_what_is_not_typed(simulated_cohort, tmp_path, mitoxai, one_thread):
+    run = tmp_path / "run"
+    code, out, err = mitoxai(
+        "train", simulated_cohort, "--out", run, "--protocol", "S3", "--arch", "resnet18", "--test-share", "0.2", *TRAIN
+    )  # fmt: skip
+    assert code == 0, err
+    assert "optimistic" in out
+    given = load_checkpoint(run).provenance["parameters"]
+    assert (given["optimizer"], given["schedule"], given["split"]) == ("sgd", "inverse-time", "patch-random")
+    assert (given["architecture"], given["epochs"], given["test_share"]) == ("resnet18", 1, 0.2)
+
+    code, out, err = mitoxai("predict", run, simulated_cohort.parent / "P03.ome.tiff", "--out", tmp_path / "p.ome.zarr")  # fmt: skip
+    assert code == 0, err
+    assert "The model calls P03" in out
+    assert "its call is no evidence" in out
+
+    code, out, err = mitoxai("import-checkpoint", tmp_path / "none.pt", "--arch", "resnet18", "--out", tmp_path / "i")  # fmt: skip
+    assert (code, out) == (2, "")
+    assert "--i-trust-this-file" in err

@@ -58,12 +58,36 @@ def test_pretrained_kernels_are_kept_for_three_channels_and_averaged_for_the_oth
     assert own["fc.weight"].shape == (2, 512)
 
 
-def test_one_channel_gets_the_mean_and_three_stay(weights):
+def test_one_channel_is_read_as_if_copied_three_times_and_three_stay(weights):
     path, state = weights
-    one = first_convolution(create("resnet18", 1, 2, weights=str(path)))[1].weight
-    torch.testing.assert_close(one[:, 0], state["conv1.weight"].mean(1))
+    one = first_convolution(create("resnet18", 1, 2, weights=str(path)))[1]
+    three = first_convolution(create("resnet18", 3, 2, weights=str(path)))[1]
+    torch.manual_seed(0)
+    plane = torch.randn(2, 1, 16, 16)
+    torch.testing.assert_close(one(plane), three(plane.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
     three = first_convolution(create("resnet18", 3, 2, weights=path))[1].weight
     assert torch.equal(three, state["conv1.weight"])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 10])
+def test_mean_scaled_kernels_keep_the_size_of_activations(weights, channels):
+    path, _ = weights
+    adapted = first_convolution(create("resnet18", channels, 2, weights=path, adaptation="mean-scaled"))[1]
+    papers = first_convolution(create("resnet18", 3, 2, weights=path))[1]
+    alike = torch.ones(1, 1, 16, 16)
+    torch.testing.assert_close(
+        adapted(alike.expand(-1, channels, -1, -1)), papers(alike.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", available())
+def test_the_dense_head_fits_every_architecture(name):
+    with torch.device("meta"):
+        model = create(name, 4, 3, head="dense")
+    units = [layer.out_features for layer in model.head if isinstance(layer, torch.nn.Linear)]
+    assert units == [2048, 1024, 512, 256, 128, 3]
+    assert [layer.p for layer in model.head if isinstance(layer, torch.nn.Dropout)] == [0.5]
+    assert model(torch.zeros(2, 4, 128, 128, device="meta")).shape == (2, 3)
 
 
 def test_random_kernels_for_more_channels_have_no_pattern_of_means():

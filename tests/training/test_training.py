@@ -14,8 +14,8 @@ from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.imc import Panel, parse_channel, read_section, write_section
 from napari_mitoxai.models import create, load_checkpoint
 from napari_mitoxai.tasks.train import TrainParameters, run
-from napari_mitoxai.training import PatchSet, evaluate, fit, gather_patches
-from napari_mitoxai.training.data import ScaledPatches, balanced_sampler
+from napari_mitoxai.training import PatchSet, Recipe, ScaledPatches, evaluate, fit, gather_patches
+from napari_mitoxai.training.examples import draw_order
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,6 +33,11 @@ def patches_of(subjects, side=32, seed=0):
 
 
 NOTHING = patches_of({})
+
+
+def plain(subjects):
+    """Such patches, not scaled but for the arcsinh."""
+    return ScaledPatches(patches_of(subjects), PLAIN)
 
 
 def parameters(cohort, out, **changes):
@@ -66,27 +71,49 @@ def test_patches_know_their_subject_and_class(simulated_cohort):
     assert set(patches.of(["C02"]).subjects) == {"C02"}
 
 
-def test_the_sampler_draws_classes_and_their_subjects_equally_often():
-    patches = patches_of({"C1": 200, "P1": 10, "P2": 90})
-    sampler = balanced_sampler(patches, seed=0)
-    drawn = np.concatenate([patches.subjects[list(sampler)] for _ in range(40)])
+def test_classes_and_their_subjects_are_drawn_equally_often():
+    examples = ScaledPatches(patches_of({"C1": 200, "P1": 10, "P2": 90}), PLAIN)
+    drawn = np.concatenate(
+        [examples.subjects[draw_order(examples, epoch, balance=True, seed=0)] for epoch in range(40)]
+    )
     shares = {name: (drawn == name).mean() for name in ("C1", "P1", "P2")}
     assert shares == pytest.approx({"C1": 0.5, "P1": 0.25, "P2": 0.25}, abs=0.02)
+    everyone = draw_order(examples, 3, balance=False, seed=0)
+    assert sorted(everyone) == list(range(300))
+    assert list(everyone) != list(draw_order(examples, 4, balance=False, seed=0))
+
+
+def views_of(patches, count, **settings):
+    """The first patch, as so many epochs see it."""
+    examples = ScaledPatches(patches, PLAIN, **settings)
+    return [examples.inputs(np.array([0]), epoch, 0)[0].numpy() for epoch in range(count)]
 
 
 def test_augmentation_turns_and_gains_but_only_where_asked():
     patches = patches_of({"C1": 1})
-    plain = ScaledPatches(patches, PLAIN)
-    assert torch.equal(plain[0][0], plain[0][0])
-    np.testing.assert_allclose(plain[0][0].numpy(), np.arcsinh(patches.counts[0]), rtol=1e-6)
-    turned = ScaledPatches(patches, PLAIN, jitter=0.0)
-    seen = {turned[0][0].numpy().tobytes() for _ in range(100)}
-    assert len(seen) == 8
-    sums = {round(float(np.sinh(turned[0][0].numpy().astype(float)).sum()), 1) for _ in range(20)}
+    np.testing.assert_allclose(views_of(patches, 1)[0], np.arcsinh(patches.counts[0]), rtol=1e-6)
+    assert len({view.tobytes() for view in views_of(patches, 5)}) == 1
+    turned = views_of(patches, 100, augmentation=["turns"])
+    assert len({np.ascontiguousarray(view).tobytes() for view in turned}) == 8
+    sums = [round(float(np.sinh(view.astype(float)).sum()), 1) for view in turned]
     assert max(sums) - min(sums) < 1
-    gained = ScaledPatches(patches, PLAIN, jitter=0.5, seed=3)
-    ratio = np.sinh(gained[0][0].numpy()).mean((1, 2)) / patches.counts[0].mean((1, 2))
+    (gained,) = views_of(patches, 1, jitter=0.5, seed=3)
+    ratio = np.sinh(gained).mean((1, 2)) / patches.counts[0].mean((1, 2))
     assert abs(ratio[0] - ratio[1]) > 1e-3  # each channel has its own
+
+
+@pytest.mark.parametrize("kind", ["rotation", "zoom", "shear"])
+def test_warping_keeps_the_centre_the_level_and_the_size(kind):
+    patches = patches_of({"C1": 1}, side=33)
+    patches.counts[:] = 5
+    patches.counts[0, :, 16, 16] = 50
+    for view in views_of(patches, 10, augmentation=[kind]):
+        counts = np.sinh(view.astype(float))
+        assert counts.shape == (2, 33, 33)
+        assert counts[0].argmax() == 16 * 33 + 16
+        assert np.median(counts) == pytest.approx(5, rel=1e-3)
+    textured = patches_of({"C1": 1}, side=33)
+    assert len({view.tobytes() for view in views_of(textured, 10, augmentation=[kind])}) == 10
 
 
 # --- figures -----------------------------------------------------------------------------------------------------
@@ -137,14 +164,15 @@ def test_a_plain_signal_is_learnt_and_the_best_epoch_kept():
     training = patches_of({"C1": 16, "C2": 16, "P1": 16, "P2": 16})
     validation = patches_of({"C3": 8, "P3": 8}, seed=1)
     network = create("resnet18", 2, 2)
+    scaling = Scaling((2.0, 2.0), (0.7, 0.7))
     result = fit(
-        network, training, validation, Scaling((2.0, 2.0), (0.7, 0.7)), epochs=4, batch_size=16, jitter=0.0
+        network, ScaledPatches(training, scaling), ScaledPatches(validation, scaling), Recipe(epochs=4)
     )
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
     losses = [row["validation_loss"] for row in result.history]
     assert result.best_epoch == int(np.argmin(losses)) + 1
     network.load_state_dict(result.state)
-    called = evaluate(network, validation, Scaling((2.0, 2.0), (0.7, 0.7)), ["control", "patient"])
+    called = evaluate(network, validation, scaling, ["control", "patient"])
     if result.best_epoch > 1:
         assert called.subject_accuracy == 1
 
@@ -160,8 +188,8 @@ def test_training_stops_when_validation_does_not_improve():
         def forward(self, inputs):
             return (self.weight * 0)[None].expand(len(inputs), 2)
 
-    training, validation = patches_of({"C1": 4, "P1": 4}), patches_of({"C2": 2, "P2": 2})
-    result = fit(Noise(), training, validation, PLAIN, epochs=50, batch_size=8, patience=3)
+    training, validation = plain({"C1": 4, "P1": 4}), plain({"C2": 2, "P2": 2})
+    result = fit(Noise(), training, validation, Recipe(epochs=50, batch_size=8, patience=3))
     assert len(result.history) == 4
     assert result.best_epoch == 1
 
@@ -176,13 +204,13 @@ def test_a_loss_that_is_no_number_is_one_sentence():
             return (self.weight * float("inf") * 0)[None].expand(len(inputs), 2)
 
     with pytest.raises(MitoxaiError, match="no longer a number: train again with a smaller --learning-rate"):
-        fit(Broken(), patches_of({"C1": 4, "P1": 4}), NOTHING, PLAIN, epochs=3)
+        fit(Broken(), plain({"C1": 4, "P1": 4}), None, Recipe(epochs=3))
 
 
 def test_a_last_batch_of_one_patch_does_not_stop_training():
-    training = patches_of({"C1": 4, "P1": 5})
     torch.manual_seed(0)
-    result = fit(create("resnet18", 2, 2), training, NOTHING, PLAIN, epochs=1, batch_size=8)
+    training = plain({"C1": 4, "P1": 5})
+    result = fit(create("resnet18", 2, 2), training, None, Recipe(epochs=1, batch_size=8))
     assert len(result.history) == 1
 
 

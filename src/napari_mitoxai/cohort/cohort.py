@@ -1,6 +1,7 @@
 """The cohort table: which section belongs to which subject and group."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -62,6 +63,58 @@ class Cohort:
         return sorted(
             set(self.groups.values()), key=lambda group: (group.lower() not in ("control", "controls"), group)
         )
+
+    def where(self, conditions: Sequence[str]) -> "Cohort":
+        """The part of the cohort for which all conditions hold.
+
+        A group in which nobody has a value in a column is not asked for it: controls have no genotype.
+
+        Parameters
+        ----------
+        conditions : sequence of str
+            ``column=value`` or ``column!=value``, by the table's columns; several values are joined by ``|``.
+
+        Raises
+        ------
+        MitoxaiError
+            If there is no such column or value, or fewer than two groups are left.
+        """
+        members = self.members
+        for condition in conditions:
+            members = tuple(member for member in members if _holds(condition, members, member))
+        groups = {member.group for member in members}
+        if len(groups) < 2:
+            left = f"only {groups.pop()}" if groups else "nobody"
+            raise MitoxaiError(
+                f"{' and '.join(conditions)} leaves {left} of {self.path.name}: a classifier needs at least two groups; "
+                "several values are written column=one|other."
+            )
+        return replace(self, members=members)
+
+
+def _holds(condition: str, members: Sequence[Member], member: Member) -> bool:
+    column, equals, value = condition.partition("=")
+    if not equals or not column.strip("! "):
+        raise MitoxaiError(
+            f"The condition {condition!r} is not of the form column=value: write it as genotype=MT-TL1."
+        )
+    negated, column = column.rstrip().endswith("!"), column.strip("! ")
+    wanted = {part.strip() for part in value.split("|")}
+    columns = [*_REQUIRED[1:], *_OPTIONAL, *member.extra]
+    if column not in columns:
+        raise MitoxaiError(f"The cohort has no column {column!r}: choose one of {', '.join(columns)}.")
+    if not any(_value(other, column) for other in members if other.group == member.group):
+        return True
+    there = {_value(other, column) for other in members}
+    if unknown := sorted(wanted - there):
+        raise MitoxaiError(
+            f"No section has {column} {unknown[0]!r}: there are {', '.join(sorted(there))} in the column."
+        )
+    return (_value(member, column) in wanted) != negated
+
+
+def _value(member: Member, column: str) -> str:
+    return member.extra[column] if column in member.extra else str(getattr(member, column))
 
 
 def read_cohort(path: Path | str) -> Cohort:

@@ -1,6 +1,6 @@
 """Where the tissue is, where patches lie on it, and how one is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,7 +149,11 @@ def _blocks(start: int, length: int) -> slice:
 
 
 def read_patches(
-    section: Section, channels: Sequence[int], corners: Sequence[tuple[int, int]], geometry: PatchGeometry
+    section: Section,
+    channels: Sequence[int],
+    corners: Sequence[tuple[int, int]],
+    geometry: PatchGeometry,
+    change: Callable[[int, NDArray[np.float32]], NDArray[np.float32]] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Read patches and average each down to the network's input.
 
@@ -165,6 +169,8 @@ def read_patches(
         Upper left corners in pixels.
     geometry : PatchGeometry
         Sides of patch and input.
+    change : callable, optional
+        ``change(number, counts)`` is asked for what to take in place of the counts of each patch, before it is averaged.
 
     Yields
     ------
@@ -177,6 +183,7 @@ def read_patches(
         If the file cannot be read, or holds values that are not numbers.
     """
     side = geometry.patch_size
+    number = 0
     for run in _runs(corners, side):
         y, first = run[0]
         strip = section.read(channels, y=slice(y, y + side), x=slice(first, run[-1][1] + side))
@@ -186,7 +193,8 @@ def read_patches(
                 raise MitoxaiError(
                     f"{section.name} holds values that are not numbers near ({x}, {y}) px: repair the file first."
                 )
-            yield reduced(counts, geometry)
+            yield reduced(counts if change is None else change(number, counts), geometry)
+            number += 1
 
 
 def _runs(corners: Sequence[tuple[int, int]], side: int) -> Iterator[list[tuple[int, int]]]:

@@ -11,12 +11,21 @@ from torch import Tensor, nn
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.common.files import sha256
+from napari_mitoxai.models.heads import with_dense_head
 from napari_mitoxai.models.registry import Architecture, architecture
 
 _IMAGENET_CLASSES = 1000
 
 
-def create(name: str, channels: int, classes: int, weights: str | Path | None = None) -> nn.Module:
+def create(
+    name: str,
+    channels: int,
+    classes: int,
+    weights: str | Path | None = None,
+    *,
+    head: str = "linear",
+    adaptation: str = "papers",
+) -> nn.Module:
     """Build a classifier.
 
     Parameters
@@ -29,9 +38,15 @@ def create(name: str, channels: int, classes: int, weights: str | Path | None = 
         Outputs (logits).
     weights : None, "imagenet" or path
         Random weights; the library's ImageNet weights, which are downloaded unless they were before; or a local file
-        with them: ``.safetensors``, or torchvision's own ``.pth``, whose hash is checked. The first layer keeps its
-        three kernels for the first three channels and gets their mean for the others, as Khan et al. (2022) do; with one
-        channel it gets their mean.
+        with them: ``.safetensors``, or torchvision's own ``.pth``, whose hash is checked.
+    head : str
+        ``linear``, the architecture's own classifier, or ``dense``: global mean pooling and the dense layers of Khan et
+        al. (2022), see `DenseHead`.
+    adaptation : str
+        What pretrained kernels of the first layer become. ``papers``: the first three channels keep them and the others
+        get their mean, as Khan et al. (2022) do; a single channel is read as if it were copied three times, as their
+        single-protein networks do. ``mean-scaled``: every channel gets 3 / channels times their mean, so that activations
+        keep their size.
 
     Returns
     -------
@@ -47,8 +62,8 @@ def create(name: str, channels: int, classes: int, weights: str | Path | None = 
     model = _build(entry, classes)
     if weights is not None:
         _load_pretrained(model, _pretrained_state(name, entry, weights), name)
-    _widen_first_convolution(model, channels, pretrained=weights is not None)
-    return model
+    _widen_first_convolution(model, channels, adaptation if weights is not None else None)
+    return with_dense_head(model, entry, classes) if head == "dense" else model
 
 
 def _build(entry: Architecture, classes: int) -> nn.Module:
@@ -72,17 +87,15 @@ def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
     return next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
 
 
-def _widen_first_convolution(model: nn.Module, channels: int, *, pretrained: bool) -> None:
+def _widen_first_convolution(model: nn.Module, channels: int, adaptation: str | None) -> None:
     name, old = first_convolution(model)
-    if old.in_channels == channels:
+    if old.in_channels == channels and adaptation != "mean-scaled":
         return
     same: Any = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")}
     new = nn.Conv2d(channels, old.out_channels, bias=old.bias is not None, **same)
     with torch.no_grad():
-        if pretrained:
-            new.weight[:] = old.weight.mean(1, keepdim=True)
-            if channels > old.in_channels:
-                new.weight[:, : old.in_channels] = old.weight
+        if adaptation is not None:
+            new.weight[:] = _adapted(old.weight, channels, adaptation)
             if old.bias is not None and new.bias is not None:
                 new.bias.copy_(old.bias)
         else:
@@ -91,6 +104,16 @@ def _widen_first_convolution(model: nn.Module, channels: int, *, pretrained: boo
                 nn.init.zeros_(new.bias)
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, new)
+
+
+def _adapted(kernels: Tensor, channels: int, adaptation: str) -> Tensor:
+    """Pretrained kernels (out, 3, y, x) for another number of channels."""
+    mean = kernels.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+    if adaptation == "mean-scaled":
+        return mean * (kernels.shape[1] / channels)
+    if channels == 1:
+        return kernels.sum(1, keepdim=True)
+    return torch.cat([kernels[:, :channels], mean[:, kernels.shape[1] :]], dim=1)
 
 
 def _pretrained_state(name: str, entry: Architecture, weights: str | Path) -> Mapping[str, Tensor]:

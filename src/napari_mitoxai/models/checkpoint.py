@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -46,6 +46,7 @@ class _Document(BaseModel):
 
     format: int = _FORMAT
     architecture: str
+    head: Literal["linear", "dense"] = "linear"
     classes: list[str] = Field(min_length=2)
     panel: list[_Channel] = Field(min_length=1)
     scaling: _Scaling
@@ -83,6 +84,8 @@ class Checkpoint:
         The weights by name.
     weights_sha256 : str
         Of the weights file: names the checkpoint in whatever is made with it. Empty before saving.
+    head : str
+        ``linear`` or ``dense``: what the classifier ends in, see `create`.
     """
 
     architecture: str
@@ -95,11 +98,12 @@ class Checkpoint:
     provenance: dict[str, Any]
     state: dict[str, Tensor] = field(repr=False)
     weights_sha256: str = ""
+    head: Literal["linear", "dense"] = "linear"
 
     def model(self) -> nn.Module:
         """The network with its weights, in evaluation mode, frozen, on the CPU."""
         with torch.device("meta"):  # the random weights of a new network would be drawn for nothing
-            model = create(self.architecture, len(self.panel), len(self.classes))
+            model = create(self.architecture, len(self.panel), len(self.classes), head=self.head)
         model.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
         return model.eval().requires_grad_(False)
 
@@ -148,6 +152,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> Path:
     unnamed.replace(weights)
     document = _Document(
         architecture=checkpoint.architecture,
+        head=checkpoint.head,
         classes=checkpoint.classes,
         panel=[_Channel(target=c.target, metal=c.metal, mass=c.mass, role=c.role) for c in checkpoint.panel],
         scaling=_Scaling(mean=list(checkpoint.scaling.mean), deviation=list(checkpoint.scaling.deviation)),
@@ -213,6 +218,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         document.provenance,
         state,
         document.weights_sha256,
+        document.head,
     )
 
 
@@ -224,7 +230,9 @@ def _read_weights(path: Path, document: _Document) -> dict[str, Tensor]:
             f"{path} is not the file that {CHECKPOINT_FILE} was written with: it is damaged, copy the run again."
         )
     with torch.device("meta"):
-        expected = create(document.architecture, len(document.panel), len(document.classes)).state_dict()
+        expected = create(
+            document.architecture, len(document.panel), len(document.classes), head=document.head
+        ).state_dict()
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - not a mapping

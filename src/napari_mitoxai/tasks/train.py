@@ -1,12 +1,11 @@
 """Train a classifier on a cohort."""
 
-import csv
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from napari_mitoxai.common import (
     Cancelled,
@@ -16,20 +15,30 @@ from napari_mitoxai.common import (
     ProgressCallback,
     no_progress,
 )
-from napari_mitoxai.common.files import refuse_existing, refuse_foreign, write_json, written_beside
-from napari_mitoxai.common.provenance import now, software
+from napari_mitoxai.common.files import (
+    read_json,
+    refuse_existing,
+    refuse_foreign,
+    remove,
+    replace,
+    write_json,
+)
 from napari_mitoxai.models.registry import available
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.protocols import PROTOCOLS
+from napari_mitoxai.tasks.training_parameters import TrainingParameters
+
+if TYPE_CHECKING:
+    from napari_mitoxai.cohort import Cohort
+    from napari_mitoxai.training import PatchSet
+
+METRICS_FILE = "metrics.json"
+_BEGUN_FILE = "begun.json"
+_NOT_COMPARED = {"out", "overwrite"}  # they do not change what comes out
 
 
-class TrainParameters(TaskParameters):
+class TrainParameters(TrainingParameters):
     """What training needs to know."""
 
-    cohort: Path = Field(
-        title="Cohort",
-        description="CSV table with the columns path, subject, group and, optional, section, batch, split.",
-        json_schema_extra={"argument": True},
-    )
     out: Path = Field(
         title="Run folder",
         description="Folder to make for the run: checkpoint, metrics, curve, configuration.",
@@ -40,58 +49,22 @@ class TrainParameters(TaskParameters):
         description="The network to train.",
         json_schema_extra={"option": "--arch"},
     )
-    epochs: int = Field(
-        default=20, ge=1, le=10_000, title="Epochs", description="How often training goes over all patches."
-    )
     hold_out: list[str] = Field(
         default=[],
         title="Hold out",
         description="Subjects to test on; nothing of them is trained on. They take the place of the table's split column.",
     )
+    split: Literal["subject", "patch-random"] = Field(
+        default="subject", title="Split",
+        description="subject never has a person's patches on both sides; patch-random does, as the papers, and its figures are optimistic.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
     channels: list[str] = Field(
         default=[],
         title="Channels",
         description="Targets to train on; all by default.",
         json_schema_extra={"advanced": True},
     )
-    patch_size: int = Field(
-        default=512, ge=16, le=4096, title="Patch size (px)", description="Side of what the network sees at once, in pixels of the section.",
-        json_schema_extra={"advanced": True},
-    )  # fmt: skip
-    input_size: int = Field(
-        default=128, ge=16, le=2048, title="Input size (px)", description="Side of the network's input; patches are averaged down to it.",
-        json_schema_extra={"advanced": True},
-    )  # fmt: skip
-    batch_size: int = Field(
-        default=16,
-        ge=1,
-        le=1024,
-        title="Batch size",
-        description="Patches a training step.",
-        json_schema_extra={"advanced": True},
-    )
-    learning_rate: float = Field(
-        default=1e-3,
-        gt=0,
-        le=1,
-        title="Learning rate",
-        description="Of the AdamW optimiser, at the start; it falls to zero along a cosine.",
-        json_schema_extra={"advanced": True},
-    )
-    patience: int = Field(
-        default=10, ge=1, title="Patience", description="Epochs without a better validation loss after which training stops.",
-        json_schema_extra={"advanced": True},
-    )  # fmt: skip
-    jitter: float = Field(
-        default=0.5, ge=0, le=2, title="Intensity jitter",
-        description="Random gain on each channel of a training patch (standard deviation of its logarithm), against learning the staining.",
-        json_schema_extra={"advanced": True},
-    )  # fmt: skip
-    weights: str = Field(
-        default="", title="Starting weights",
-        description="Empty for random weights, imagenet to download the library's own, or a local file with them.",
-        json_schema_extra={"advanced": True},
-    )  # fmt: skip
     seed: int = Field(
         default=0,
         ge=0,
@@ -99,16 +72,27 @@ class TrainParameters(TaskParameters):
         description="Makes a run repeatable.",
         json_schema_extra={"advanced": True},
     )
-    device: str = Field(
-        default="auto",
-        title="Device",
-        description="auto, cpu, cuda or mps.",
-        json_schema_extra={"advanced": True},
-    )
     overwrite: bool = Field(
         default=False, title="Replace an existing run", description="Whether an existing run folder may be replaced.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
+
+    @field_validator("channels")
+    @classmethod
+    def _all(cls, channels: list[str]) -> list[str]:
+        return [] if [name.lower() for name in channels] == ["all"] else channels
+
+    @model_validator(mode="after")
+    def _one_way_to_test(self) -> "TrainParameters":
+        if self.split == "patch-random" and self.hold_out:
+            raise ValueError(
+                "a patch-random split holds out patches, not subjects: leave --hold-out or --split out"
+            )
+        if self.split == "patch-random" and self.folds != "none":
+            raise ValueError("folds are of subjects: leave --folds or --split patch-random out")
+        if self.hold_out and self.folds != "none":
+            raise ValueError("folds hold every subject out in turn: leave --folds or --hold-out out")
+        return self
 
 
 @dataclass(frozen=True)
@@ -133,129 +117,159 @@ class TrainResult:
 def run(
     parameters: TrainParameters, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None
 ) -> TrainResult:
-    """Train, call the held-out subjects, and write the run.
+    """Train, call the subjects or patches that were held out, and write the run.
 
     The run is written beside its place and moved there when it is whole. It holds ``checkpoint.json`` and the weights,
-    ``metrics.json``, ``history.csv``, ``config.json`` and a copy of the cohort table.
+    ``metrics.json``, ``history.csv``, ``config.json`` and a copy of the cohort table; with folds also a run a fold, in
+    ``folds/``, and its model is trained on all subjects. After a crash or a cancel the same call goes on from the last
+    epoch that was kept.
 
     Raises
     ------
     MitoxaiError
         If the cohort does not hold together, or the run exists.
     Cancelled
-        If it was cancelled before the first epoch ended.
+        If it was cancelled before there was a model to keep.
     """
     cancel = cancel or CancelToken()
-    refuse_existing(parameters.out, overwrite=parameters.overwrite)
-    refuse_foreign(parameters.out, "checkpoint.json", "a run")
+    _refuse(parameters)
+    progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
+    from napari_mitoxai.cohort import read_cohort
+    from napari_mitoxai.tasks.training_run import gather, refuse_unfit, train_folds, train_run
+
+    cohort = read_cohort(parameters.cohort).where(parameters.where)
+    work = _work_folder(parameters)
+    try:
+        refuse_unfit(parameters, cohort)
+        patches = gather(parameters, cohort, progress, cancel)
+        _begin(work, parameters, patches.fingerprint)
+        if parameters.folds == "none":
+            metrics, cancelled = train_run(parameters, cohort, patches, work, progress, cancel)
+        else:
+            metrics, cancelled = train_folds(parameters, cohort, patches, work, progress, cancel)
+        shutil.copyfile(cohort.path, work / "cohort.csv")
+        if not cancelled:
+            (work / _BEGUN_FILE).unlink()
+        replace(work, parameters.out)
+    except (Cancelled, MitoxaiError):
+        _drop_empty(work)
+        raise
+    except OSError as error:
+        raise MitoxaiError(
+            f"{parameters.out} could not be written ({error.strerror or error}): free the disk; the same command then goes on."
+        ) from error
+    return TrainResult(parameters.out, metrics, cancelled)
+
+
+def train_prepared(
+    parameters: TrainParameters,
+    cohort: "Cohort",
+    patches: "PatchSet",
+    progress: ProgressCallback,
+    cancel: CancelToken,
+) -> dict[str, Any]:
+    """A run of a sweep: patches are read already, and with folds there is no model of all subjects.
+
+    Returns
+    -------
+    dict
+        What metrics.json holds: of this call, or of an earlier one that finished the same run.
+    """
+    from napari_mitoxai.tasks.training_run import train_folds, train_run
+
+    done = parameters.out / METRICS_FILE
+    if done.exists() and not (parameters.out / _BEGUN_FILE).exists():
+        return dict(read_json(done))
+    work = _work_folder(parameters)
+    _begin(work, parameters, patches.fingerprint)
+    if parameters.folds == "none":
+        metrics, cancelled = train_run(parameters, cohort, patches, work, progress, cancel)
+    else:
+        metrics, cancelled = train_folds(
+            parameters, cohort, patches, work, progress, cancel, final_model=False
+        )
+    if cancelled:
+        raise Cancelled
+    (work / _BEGUN_FILE).unlink()
+    replace(work, parameters.out)
+    return metrics
+
+
+def _refuse(parameters: TrainParameters) -> None:
+    if not _goes_on(parameters):
+        refuse_existing(parameters.out, overwrite=parameters.overwrite)
+        refuse_foreign(parameters.out, "checkpoint.json", "a run")
+    refuse_unfit_settings(parameters)
+
+
+def refuse_unfit_settings(parameters: TrainingParameters) -> None:
+    """Raise for settings that cannot be trained with, before anything is read.
+
+    Raises
+    ------
+    MitoxaiError
+        If the input is larger than the patch, or a protocol's starting weights were not asked for.
+    """
     if parameters.input_size > parameters.patch_size:
         raise MitoxaiError(
             f"The input size of {parameters.input_size} px is larger than the patch of {parameters.patch_size} px: make it smaller."
         )
-    progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
-    import torch  # the libraries take seconds to import: only when something is asked of them
-
-    from napari_mitoxai.cohort import PatchGeometry, fit_scaling, read_cohort, split_subjects
-    from napari_mitoxai.models import Checkpoint, create, pick_device, save_checkpoint
-    from napari_mitoxai.training import Evaluation, evaluate, fit, gather_patches
-
-    started = now()
-    device = pick_device(parameters.device)
-    cohort = read_cohort(parameters.cohort)
-    _refuse_unfit_input(parameters)
-    split = split_subjects(cohort, hold_out=parameters.hold_out, seed=parameters.seed)
-    geometry = PatchGeometry(parameters.patch_size, parameters.input_size)
-    patches = gather_patches(cohort, geometry, channels=parameters.channels, progress=progress, cancel=cancel)
-    training, validation, test = (
-        patches.of(subjects) for subjects in (split.train, split.validation, split.test)
-    )
-    scaling = fit_scaling(training.of([subject]).counts for subject in split.train)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(parameters.seed)
-        network = create(
-            parameters.architecture, len(patches.panel), len(cohort.classes), parameters.weights or None
-        )
-        network = network.to(memory_format=torch.channels_last)
-        result = fit(
-            network, training, validation, scaling,
-            epochs=parameters.epochs, batch_size=parameters.batch_size, learning_rate=parameters.learning_rate,
-            patience=parameters.patience, jitter=parameters.jitter, seed=parameters.seed, device=device, progress=progress, cancel=cancel,
-        )  # fmt: skip
-    network.load_state_dict(result.state)
-    notes = list(split.notes)
-    if result.cancelled:
-        notes.append(f"Training was cancelled after {len(result.history)} of {parameters.epochs} epochs.")
-    try:
-        evaluation = evaluate(
-            network, test, scaling, cohort.classes,
-            batch_size=parameters.batch_size, device=device, progress=progress, cancel=cancel,
-        )  # fmt: skip
-    except Cancelled:  # the network is trained: keep it, and say what is missing
-        evaluation = Evaluation(None, None, None, [])
-        notes.append("The held-out subjects were not called, as the run was cancelled.")
-    metrics = {
-        "split": {"protocol": "subject", **split.as_dict()},
-        "optimistic": False,
-        "patch_accuracy": evaluation.patch_accuracy,
-        "subject_accuracy": evaluation.subject_accuracy,
-        "confidence_interval": list(evaluation.confidence_interval)
-        if evaluation.confidence_interval
-        else None,
-        "subject_calls": evaluation.subject_calls,
-        "patches": {"train": len(training), "validation": len(validation), "test": len(test)},
-        "epochs": len(result.history),
-        "best_epoch": result.best_epoch,
-        "notes": notes,
-    }
-    configuration = parameters.model_dump(mode="json")
-    checkpoint = Checkpoint(
-        architecture=parameters.architecture,
-        classes=cohort.classes,
-        panel=patches.panel,
-        scaling=scaling,
-        geometry=geometry,
-        split=split.as_dict(),
-        metrics=metrics,
-        provenance={
-            "parameters": configuration,
-            "software": software(),
-            "device": str(device),
-            "started": started,
-            "finished": now(),
-        },
-        state=result.state,
-    )
-    with written_beside(parameters.out, overwrite=parameters.overwrite) as folder:
-        save_checkpoint(checkpoint, folder)
-        write_json(folder / "metrics.json", metrics)
-        write_json(folder / "config.json", {"task": "train", "parameters": configuration})
-        shutil.copyfile(cohort.path, folder / "cohort.csv")
-        _write_history(folder / "history.csv", result.history)
-    return TrainResult(parameters.out, metrics, result.cancelled)
-
-
-def _refuse_unfit_input(parameters: TrainParameters) -> None:
-    """Some networks shrink a small input to nothing: found out on shapes alone, before anything is read."""
-    import torch
-
-    from napari_mitoxai.models import create
-
-    side, batch = parameters.input_size, min(parameters.batch_size, 2)
-    with torch.device("meta"):
-        network = create(parameters.architecture, 3, 2)
-        inputs = torch.zeros(batch, 3, side, side)
-    try:
-        network(inputs)
-    except (RuntimeError, ValueError) as error:
-        more = "--batch-size" if batch == 1 else "--input-size"
+    if PROTOCOLS[parameters.protocol].needs_weights and not parameters.weights:
         raise MitoxaiError(
-            f"{parameters.architecture} cannot be trained on batches of {parameters.batch_size} inputs of {side} px: "
-            f"choose a larger {more}."
-        ) from error
+            f"Protocol {parameters.protocol} starts from ImageNet weights, which are not downloaded unasked: "
+            "give --weights imagenet, --weights FILE, or --weights random."
+        )
 
 
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
+def _compared(parameters: TrainParameters) -> dict[str, Any]:
+    return parameters.model_dump(mode="json", exclude=_NOT_COMPARED)
+
+
+def _goes_on(parameters: TrainParameters) -> bool:
+    """Whether the run was cancelled, and these are the parameters that it was begun with."""
+    begun = parameters.out / _BEGUN_FILE
+    return (
+        not parameters.overwrite
+        and begun.is_file()
+        and read_json(begun).get("parameters") == _compared(parameters)
+    )
+
+
+def _work_folder(parameters: TrainParameters) -> Path:
+    """Where an unfinished run is kept: hidden, beside its place."""
+    work = parameters.out.with_name(f".{parameters.out.name}.unfinished")
+    if not work.exists():
+        if _goes_on(parameters):
+            shutil.copytree(parameters.out, work)
+        return work
+    begun = work / _BEGUN_FILE
+    same = begun.is_file() and read_json(begun).get("parameters") == _compared(parameters)
+    if not same and begun.is_file() and not parameters.overwrite:
+        raise MitoxaiError(
+            f"{parameters.out} was begun with other parameters and is not finished: repeat the command it was begun with, "
+            "choose another --out, or pass --overwrite to start anew."
+        )
+    if not same:
+        remove(work)
+    return work
+
+
+def _begin(work: Path, parameters: TrainParameters, fingerprint: str) -> None:
+    begun = work / _BEGUN_FILE
+    if begun.is_file() and read_json(begun).get("data") != fingerprint:
+        if not parameters.overwrite:
+            raise MitoxaiError(
+                f"The sections of {parameters.cohort.name} have changed since {parameters.out} was begun: "
+                "choose another --out, or pass --overwrite to start anew."
+            )
+        remove(work)
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(begun, {"parameters": _compared(parameters), "data": fingerprint})
+
+
+def _drop_empty(work: Path) -> None:
+    """Leave nothing behind of a run in which no epoch was finished."""
+    from napari_mitoxai.training.state import has_state
+
+    if work.exists() and not has_state(work) and not any(work.glob("folds/*/*")):
+        remove(work)

@@ -6,9 +6,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_mitoxai.training.data import PatchSet, gather_patches
     from napari_mitoxai.training.evaluation import Evaluation, evaluate, predict
+    from napari_mitoxai.training.examples import ScaledPatches
+    from napari_mitoxai.training.frozen import features_of
     from napari_mitoxai.training.loop import Fit, fit
+    from napari_mitoxai.training.permutation import permutation_test
+    from napari_mitoxai.training.recipe import Recipe
 
-__all__ = ["Evaluation", "Fit", "PatchSet", "evaluate", "fit", "gather_patches", "predict"]
+__all__ = [
+    "Evaluation",
+    "Fit",
+    "PatchSet",
+    "Recipe",
+    "ScaledPatches",
+    "evaluate",
+    "features_of",
+    "fit",
+    "gather_patches",
+    "permutation_test",
+    "predict",
+]
 
 _ROOM = {
     "Evaluation": "evaluation",
@@ -18,6 +34,10 @@ _ROOM = {
     "fit": "loop",
     "PatchSet": "data",
     "gather_patches": "data",
+    "ScaledPatches": "examples",
+    "features_of": "frozen",
+    "permutation_test": "permutation",
+    "Recipe": "recipe",
 }
 
 

@@ -1,22 +1,34 @@
 """The patches of a cohort as what a network is fed with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset, WeightedRandomSampler
 
-from napari_mitoxai.cohort import Cohort, PatchGeometry, Scaling, patch_corners, read_patches, tissue_mask
+from napari_mitoxai.cohort import (
+    Cohort,
+    Member,
+    PatchGeometry,
+    fibre_corners,
+    find_labels,
+    inside,
+    patch_corners,
+    patch_hashes,
+    read_mask,
+    read_patches,
+    refuse_shared,
+    tissue_mask,
+)
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.imc import Panel, read_section
+from napari_mitoxai.imc import Panel, Section, read_section
 
 
 @dataclass(frozen=True)
 class PatchSet:
-    """All tissue patches of a cohort, averaged to the network's input.
+    """Patches of a cohort, averaged to the network's input.
 
     Attributes
     ----------
@@ -28,17 +40,34 @@ class PatchSet:
         (N,), index into the cohort's classes.
     panel : Panel
         The channels, the same for all.
+    fingerprint : str
+        SHA-256 of what was read; empty for patches that were not read from a cohort.
+    notes : tuple of str
+        What a user should know of the reading.
     """
 
     counts: NDArray[np.float32]
     subjects: NDArray[np.str_]
     labels: NDArray[np.int64]
     panel: Panel
+    fingerprint: str = ""
+    notes: tuple[str, ...] = field(default=())
 
     def of(self, subjects: Sequence[str]) -> "PatchSet":
         """The patches of these subjects."""
-        chosen = np.isin(self.subjects, list(subjects))
-        return PatchSet(self.counts[chosen], self.subjects[chosen], self.labels[chosen], self.panel)
+        return self.take(np.flatnonzero(np.isin(self.subjects, list(subjects))))
+
+    def take(self, indices: NDArray[np.intp]) -> "PatchSet":
+        """The patches of these numbers."""
+        return replace(
+            self, counts=self.counts[indices], subjects=self.subjects[indices], labels=self.labels[indices]
+        )
+
+    def with_channels(self, targets: Sequence[str]) -> "PatchSet":
+        """The same patches with these channels only, in this order."""
+        planes = self.panel.match(targets, what="the cohort")
+        panel = Panel(tuple(self.panel[plane] for plane in planes))
+        return replace(self, counts=self.counts[:, planes], panel=panel)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +79,8 @@ def gather_patches(
     *,
     channels: Sequence[str] = (),
     overlap: float = 0.5,
+    masks: Path | None = None,
+    one_a_fibre: bool = False,
     progress: ProgressCallback = no_progress,
     cancel: CancelToken | None = None,
 ) -> PatchSet:
@@ -65,18 +96,23 @@ def gather_patches(
         Targets to use; by default all channels of the first section, which every other section must have.
     overlap : float
         Share of a patch's side that its neighbour covers too.
+    masks : Path, optional
+        A folder with a label image a section: everything outside the fibres is 0 then.
+    one_a_fibre : bool
+        One patch around each fibre, with nothing but this fibre in it, in place of a grid; needs `masks`.
     progress, cancel
         Reported and checked after every section.
 
     Returns
     -------
     PatchSet
-        At least one patch of every subject.
+        At least one patch of every subject; a picture that a subject has twice is there once, which `notes` says.
 
     Raises
     ------
     MitoxaiError
-        If a section cannot be read, is smaller than a patch, has no tissue, or lacks a channel.
+        If a section cannot be read, is smaller than a patch, has no tissue, or lacks a channel, or if two subjects
+        have the same picture.
     """
     sections = [read_section(member.path) for member in cohort.members]
     if channels:
@@ -86,74 +122,72 @@ def gather_patches(
     else:
         panel_channels = list(sections[0].panel)
     panel = Panel(tuple(panel_channels))
-    counts, subjects, labels = [], [], []
+    counts: list[NDArray[np.float32]] = []
+    owners: list[Member] = []
     for done, (member, section) in enumerate(zip(cohort.members, sections, strict=True)):
         progress(Progress("Reading patches", done, len(sections), section.name))
         planes = section.panel.match(panel.targets, what=f"{section.name} in the cohort")
         geometry.check(section.shape, section.name)
-        corners = patch_corners(section.shape, geometry, tissue_mask(section), overlap=overlap)
-        if not corners:
-            raise MitoxaiError(
-                f"{section.name} has no patch with tissue in it: take it out of the cohort, or check its channels."
-            )
-        for patch in read_patches(section, planes, corners, geometry):
+        before = len(counts)
+        for patch in _patches_of(section, member, planes, geometry, overlap, masks, one_a_fibre):
             if cancel is not None:
                 cancel.check()
             counts.append(patch)
-        subjects += [member.subject] * len(corners)
-        labels += [cohort.classes.index(member.group)] * len(corners)
-    progress(Progress("Reading patches", len(sections), len(sections), f"{len(labels)} patches"))
-    return PatchSet(np.stack(counts), np.asarray(subjects), np.asarray(labels, dtype=np.int64), panel)
-
-
-class ScaledPatches(Dataset[tuple[Tensor, Tensor]]):
-    """Scaled patches, augmented where `jitter` is given.
-
-    Parameters
-    ----------
-    patches : PatchSet
-        In counts.
-    scaling : Scaling
-        Of the training subjects.
-    jitter : float, optional
-        Turns and flips each patch at random and multiplies the counts of each channel by a random gain, whose logarithm
-        has this standard deviation: staining differs between subjects by such gains, so they must not be learnt.
-    seed : int
-        Of the augmentation.
-    """
-
-    def __init__(
-        self, patches: PatchSet, scaling: Scaling, *, jitter: float | None = None, seed: int = 0
-    ) -> None:
-        self._patches, self._scaling, self._jitter = patches, scaling, jitter
-        self._rng = np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        return len(self._patches)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        counts = self._patches.counts[index]
-        if self._jitter is not None:
-            # tissue has no up or down: the eight symmetries of a square are as likely as each other
-            turns, flip = divmod(int(self._rng.integers(8)), 2)
-            counts = np.rot90(counts, turns, (1, 2))
-            counts = counts[:, :, ::-1] if flip else counts
-            gain = np.exp(self._rng.normal(0, self._jitter, (len(counts), 1, 1)))
-            counts = counts * gain.astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(self._scaling(counts))), torch.tensor(
-            self._patches.labels[index]
-        )
-
-
-def balanced_sampler(patches: PatchSet, seed: int) -> WeightedRandomSampler:
-    """Draw classes equally often, and within a class its subjects, however many patches each has."""
-    weights = np.zeros(len(patches))
-    for label in np.unique(patches.labels):
-        of_class = patches.labels == label
-        subjects = np.unique(patches.subjects[of_class])
-        for subject in subjects:
-            own = patches.subjects == subject
-            weights[own] = 1 / (len(subjects) * own.sum())
-    return WeightedRandomSampler(
-        weights.tolist(), len(patches), generator=torch.Generator().manual_seed(seed)
+        if len(counts) == before:
+            raise MitoxaiError(
+                f"{section.name} has no patch with tissue in it: take it out of the cohort, or check its channels."
+            )
+        owners += [member] * (len(counts) - before)
+    hashes = patch_hashes(counts)
+    repeated = set(
+        refuse_shared(hashes, [owner.subject for owner in owners], [owner.path.name for owner in owners])
     )
+    kept = [index for index in range(len(counts)) if index not in repeated]
+    twice = sorted({owners[index].path.name for index in repeated})
+    notes = (
+        (f"{', '.join(twice)} repeats images of the same subject, which were used once.",) if twice else ()
+    )
+    progress(Progress("Reading patches", len(sections), len(sections), f"{len(kept)} patches"))
+    return PatchSet(
+        np.stack([counts[index] for index in kept]),
+        np.asarray([owners[index].subject for index in kept]),
+        np.asarray([cohort.classes.index(owners[index].group) for index in kept], dtype=np.int64),
+        panel,
+        fingerprint_of(hashes, owners),
+        notes,
+    )
+
+
+def fingerprint_of(hashes: Sequence[str], owners: Sequence[Member]) -> str:
+    """SHA-256 of patches and of whose they are."""
+    text = "\n".join(
+        f"{value} {owner.subject} {owner.group}" for value, owner in zip(hashes, owners, strict=True)
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _patches_of(
+    section: Section,
+    member: Member,
+    planes: Sequence[int],
+    geometry: PatchGeometry,
+    overlap: float,
+    masks: Path | None,
+    one_a_fibre: bool,
+) -> Iterator[NDArray[np.float32]]:
+    if masks is None:
+        corners = patch_corners(section.shape, geometry, tissue_mask(section), overlap=overlap)
+        yield from read_patches(section, planes, corners, geometry)
+        return
+    labels = read_mask(find_labels(masks, section, member.subject), section)
+    fibres: Sequence[int | None]
+    if one_a_fibre:
+        corners, fibres = fibre_corners(labels, geometry)
+    else:
+        corners = patch_corners(section.shape, geometry, tissue_mask(section), overlap=overlap)
+        fibres = [None] * len(corners)
+
+    def masked(number: int, counts: NDArray[np.float32]) -> NDArray[np.float32]:
+        return inside(counts, labels, corners[number], fibres[number])
+
+    yield from read_patches(section, planes, corners, geometry, masked)

@@ -1,18 +1,19 @@
 """What a classifier says of subjects it has not seen."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from torch import nn
 
 from napari_mitoxai.cohort import Scaling
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
 from napari_mitoxai.models import CancellingMode
 from napari_mitoxai.training.data import PatchSet
+from napari_mitoxai.training.scores import confusion, scores, wilson
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,17 @@ class Evaluation:
     confidence_interval : (float, float) or None
         95 % Wilson interval of the subject accuracy.
     subject_calls : list of dict
-        ``subject``, ``group``, ``probability`` (of the last class, mean over patches), ``call``, ``patches``.
+        ``subject``, ``group``, ``probability`` (of the last class, mean over patches), ``call``, ``probabilities`` (of
+        all classes), ``patches``.
+    patch_scores : dict or None
+        Confusion matrix, precision, recall and F1 over patches, see `scores`.
     """
 
     patch_accuracy: float | None
     subject_accuracy: float | None
     confidence_interval: tuple[float, float] | None
     subject_calls: list[dict[str, Any]]
+    patch_scores: dict[str, Any] | None = None
 
 
 def predict(
@@ -74,6 +79,52 @@ def predict(
             )
             parts.append(network(batch).softmax(1).float().cpu().numpy())
             progress(Progress("Calling subjects", min(start + batch_size, len(inputs)), len(inputs)))
+    return np.concatenate(parts)
+
+
+def probabilities_of(
+    network: nn.Module,
+    patches: Iterable[NDArray[np.float32]],
+    number: int,
+    scaling: Scaling,
+    *,
+    batch_size: int = 16,
+    device: torch.device | None = None,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> NDArray[np.float32]:
+    """Class probabilities of patches that are read one after the other; no more than a batch is in memory.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        As in `predict`.
+    patches : iterable of ndarray of float32
+        (C, H, W) each, in counts.
+    number : int
+        How many there are, for the progress.
+    scaling : Scaling
+        Of the model.
+    batch_size, device, progress, cancel
+        As in `predict`.
+
+    Returns
+    -------
+    ndarray of float32
+        (N, classes).
+    """
+    parts: list[NDArray[np.float32]] = []
+    waiting: list[NDArray[np.float32]] = []
+    for done, patch in enumerate(patches, start=1):
+        waiting.append(patch)
+        if len(waiting) == batch_size or done == number:
+            parts.append(
+                predict(
+                    network, scaling(np.stack(waiting)), batch_size=batch_size, device=device, cancel=cancel
+                )
+            )
+            waiting = []
+            progress(Progress("Calling the section", done, number))
     return np.concatenate(parts)
 
 
@@ -118,6 +169,11 @@ def evaluate(
         progress=progress,
         cancel=cancel,
     )
+    return evaluation_of(probabilities, patches, classes)
+
+
+def evaluation_of(probabilities: NDArray[np.float32], patches: PatchSet, classes: list[str]) -> Evaluation:
+    """What class probabilities (N, classes) of patches add up to; see `evaluate`."""
     calls = []
     for subject in dict.fromkeys(patches.subjects.tolist()):
         own = patches.subjects == subject
@@ -128,14 +184,32 @@ def evaluate(
                 "group": classes[int(patches.labels[own][0])],
                 "probability": round(float(mean[-1]), 4),
                 "call": classes[int(mean.argmax())],
+                "probabilities": {
+                    name: round(float(value), 6) for name, value in zip(classes, mean, strict=True)
+                },
                 "patches": int(own.sum()),
             }
         )
-    right = sum(call["call"] == call["group"] for call in calls)
-    interval = binomtest(right, len(calls)).proportion_ci(method="wilson")
+    matrix = confusion(patches.labels, probabilities.argmax(1), len(classes))
     return Evaluation(
         float((probabilities.argmax(1) == patches.labels).mean()),
-        right / len(calls),
-        (float(interval.low), float(interval.high)),
+        *accuracy_of(calls),
         calls,
+        scores(matrix, classes),
     )
+
+
+def accuracy_of(calls: list[dict[str, Any]]) -> tuple[float | None, tuple[float, float] | None]:
+    """Share of the subjects called right, and its 95 % interval (Wilson 1927); None without any."""
+    if not calls:
+        return None, None
+    right = sum(call["call"] == call["group"] for call in calls)
+    return right / len(calls), wilson(right, len(calls))
+
+
+def subject_scores(calls: list[dict[str, Any]], classes: list[str]) -> dict[str, Any] | None:
+    """Confusion matrix, precision, recall and F1 over subjects; None without any."""
+    if not calls:
+        return None
+    truth, called = ([classes.index(call[key]) for call in calls] for key in ("group", "call"))
+    return scores(confusion(truth, called, len(classes)), classes)

@@ -1,0 +1,84 @@
+"""A frozen base is computed once, not once an epoch: its features are kept, and only the head is trained."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
+from napari_mitoxai.models import CancellingMode
+from napari_mitoxai.training.examples import Batches, Examples
+
+_BATCH = 16
+
+
+class Features:
+    """The features of patches, one view of each or several.
+
+    Parameters
+    ----------
+    views : Tensor
+        (views, N, F).
+    like : Examples
+        Whose labels and subjects these are.
+    seed : int
+        Picks one view for each patch that is drawn.
+    """
+
+    def __init__(self, views: Tensor, like: Examples, seed: int = 0) -> None:
+        self._views, self._seed = views, seed
+        self.subjects, self.labels = like.subjects, like.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def inputs(self, indices: NDArray[np.intp], epoch: int, first: int) -> Tensor:
+        """Features (N, F); which view depends on the seed, the epoch and the place in it."""
+        if len(self._views) == 1:
+            return self._views[0][torch.from_numpy(indices)]
+        rng = np.random.default_rng([self._seed, epoch, first])
+        chosen = torch.from_numpy(rng.integers(len(self._views), size=len(indices)))
+        return self._views[chosen, torch.from_numpy(indices)]
+
+
+def features_of(
+    base: nn.Module,
+    examples: Examples,
+    *,
+    views: int = 1,
+    device: torch.device | None = None,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+    seed: int = 0,
+) -> Features:
+    """Compute the features of patches with a frozen base.
+
+    Parameters
+    ----------
+    base : torch.nn.Module
+        From (N, C, H, W) to (N, F). Put into evaluation mode: the running averages of a frozen base do not change.
+    examples : Examples
+        Augmented differently each time where they are augmented at all.
+    views : int
+        How often each patch is computed.
+    device, progress, cancel
+        As usual.
+    seed : int
+        Of drawing views later.
+    """
+    device = device or torch.device("cpu")
+    cancel = cancel or CancelToken()
+    base.eval().to(device).to(memory_format=torch.channels_last)
+    order = np.arange(len(examples))
+    total, done = views * len(examples), 0
+    parts = []
+    with torch.inference_mode(), CancellingMode(cancel):
+        for view in range(views):
+            own = []
+            for inputs, _ in Batches(examples, order, _BATCH, view, keep_all=True):
+                own.append(base(inputs.to(device)).float().cpu())
+                done += len(inputs)
+                progress(Progress("Computing features", done, total, f"view {view + 1} of {views}"))
+            parts.append(torch.cat(own))
+    # out of inference mode, as the head is trained on them
+    return Features(torch.stack(parts).clone(), examples, seed)
