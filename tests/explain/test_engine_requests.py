@@ -220,3 +220,22 @@ def test_grad_cam_on_a_single_cell_is_refused_before_anything_is_written(wide, c
 def test_a_request_is_checked_before_anything_is_read():
     with pytest.raises(MitoxaiError, match="no parameter 'eps'"):
         Request({"lrp_epsilon": {"eps": 1}}).wanted()
+
+
+def test_a_method_that_fails_late_leaves_the_others_whole(checkpoint, tmp_path, monkeypatch):
+    from napari_mitoxai.explain import Unsuitable, rectifiers
+
+    wide, calls, back = section_of(tissue(160, 300)), [], rectifiers.guided_backprop
+
+    def late(question, parameters):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Unsuitable("It grew beyond all numbers.")
+        return back(question, parameters)
+
+    monkeypatch.setattr(rectifiers, "guided_backprop", late)
+    store = explained(wide, checkpoint, tmp_path, ["guided_backprop", "gradient"], batch_size=4)
+    assert store.left_out == {"guided_backprop": "It grew beyond all numbers."}
+    assert store.methods == ["gradient"]
+    alone = explain_section(wide, checkpoint, ["gradient"], tmp_path / "n.ome.zarr", batch_size=4)
+    close(store.read("gradient"), alone.read("gradient"))

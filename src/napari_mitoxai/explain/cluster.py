@@ -85,7 +85,8 @@ class _Told:
     def on_block(self, block: Block, maps: Maps) -> None:
         assert self.store is not None
         for label, values in maps.items():
-            self.store.write_block(label, block, values)
+            if self.store.has(label):  # another tile may have found that the network cannot have it
+                self.store.write_block(label, block, values)
 
     def on_unfinished(self, block: Block, maps: Maps) -> None:
         """Nobody looks on."""

@@ -297,10 +297,11 @@ class Writing:
 
     def on_block(self, block: Block, maps: Maps) -> None:
         """Write a block."""
-        for label, values in maps.items():
+        kept = {label: values for label, values in maps.items() if label in self._store.methods}
+        for label, values in kept.items():
             self._store.write_block(label, block, values)
         self._store.mark_finished(block)
-        self._watcher.on_block(slices_of(block, self._work.shape), maps, finished=True)
+        self._watcher.on_block(slices_of(block, self._work.shape), kept, finished=True)
 
     def on_unfinished(self, block: Block, maps: Maps) -> None:
         """Show a block."""

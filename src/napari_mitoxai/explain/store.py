@@ -139,6 +139,10 @@ class MapStore:
 
     # --- writing -------------------------------------------------------------------------------------------------
 
+    def has(self, method: str) -> bool:
+        """Whether there is still room for a method's map; see `leave_out`."""
+        return f"{method}/0" in self._root
+
     def write_block(self, method: str, block: tuple[int, int], values: NDArray[np.float32]) -> None:
         """Store one finished block (C, y, x) of a method's map."""
         array: Any = self._root[f"{method}/0"]
