@@ -86,7 +86,7 @@ class RelevanceRules(Rules):
                 return (self.share_linear_map(step.function, step.x, signal),)
             case PassStep():
                 return (signal.sum_to_size(step.shape),)
-        raise NotImplementedError
+        raise TypeError(f"{type(step).__name__} has no rule of relevance")
 
     def uses_output(self, step: KernelStep) -> bool:
         """See `Rules`."""

@@ -88,6 +88,7 @@ class MethodSettings(QWidget):
         name = self._method.currentData()
         if self._form is not None:
             self._layout.removeWidget(self._form)
+            self._form.hide()  # it is deleted when Qt finds the time, and would lie over the next one until then
             self._form.deleteLater()
             self._form = None
         self.setVisible(bool(name))
