@@ -14,7 +14,7 @@ from napari_mitoxai.imc import Role, Section
 TISSUE_BLOCK = 16  # px; tissue is judged in blocks of this side
 _STRIP = 512  # rows read at once
 _TISSUE_SHARE = 0.2  # of the mean of the bright blocks: tissue is an order of magnitude above the empty slide
-_SAMPLES = 8  # stored tiles along each axis that are looked at to guess the threshold
+_SAMPLES = 6  # stored tiles along each axis that are looked at to guess the threshold
 _SAMPLE_SIDE = 512  # px, at most, of one of them
 _GUESSES = 3  # patches that are looked at, and as many near sampled tiles that show tissue
 _ENOUGH = 0.25  # tissue in a patch that is shown first
