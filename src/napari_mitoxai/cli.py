@@ -381,12 +381,18 @@ def _tell_cohort(result: Any) -> None:
         typer.echo(f"Next: mitoxai train {result.table} --out RUN")
 
 
+def _tell_download(result: Any) -> None:
+    typer.echo(f"Cohort: {result.cohort}")
+    typer.echo(f"Next: mitoxai train {result.cohort} --out RUN")
+
+
 def _tell_demo(result: Any) -> None:
     for line in result.lines:
         typer.echo(line)
 
 
 _add_command("demo", "demo", "DemoParameters", _tell_demo)
+_add_command("download", "download", "DownloadParameters", _tell_download)
 _add_command("cohort", "cohort", "CohortParameters", _tell_cohort)
 _add_command("train", "train", "TrainParameters", _tell_train)
 _add_command("sweep", "sweep", "SweepParameters", _tell_sweep)

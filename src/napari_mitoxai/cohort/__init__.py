@@ -16,17 +16,7 @@ from napari_mitoxai.cohort.patches import (
 )
 from napari_mitoxai.cohort.scaling import Scaling, fit_scaling
 from napari_mitoxai.cohort.split import Split, split_subjects
-from napari_mitoxai.cohort.survey import (
-    Look,
-    Pixels,
-    SamePicture,
-    common_channels,
-    count_patches,
-    look_at,
-    missing_channels,
-    read_pixels,
-    same_pictures,
-)
+from napari_mitoxai.cohort.survey import Look, Pixels, SamePicture, Survey, count_patches, read_pixels
 from napari_mitoxai.cohort.table import Member, read_table, write_table
 from napari_mitoxai.cohort.tree import read_tree, with_groups
 
@@ -42,16 +32,14 @@ __all__ = [
     "SamePicture",
     "Scaling",
     "Split",
+    "Survey",
     "all_corners",
-    "common_channels",
     "count_patches",
     "fibre_corners",
     "find_labels",
     "fit_scaling",
     "inside",
     "keep_table",
-    "look_at",
-    "missing_channels",
     "patch_corners",
     "patch_hashes",
     "read_cohort",
@@ -63,7 +51,6 @@ __all__ = [
     "read_tree",
     "reduced",
     "refuse_shared",
-    "same_pictures",
     "split_patches",
     "split_subjects",
     "subject_folds",

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_mitoxai.cohort.patches import PatchGeometry, patch_corners, tissue_mask
 from napari_mitoxai.cohort.table import Member
-from napari_mitoxai.common import CancelToken, MitoxaiError
+from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.imc import Section
 from napari_mitoxai.imc.names import POSITION
 from napari_mitoxai.imc.panel import canonical
@@ -100,7 +100,7 @@ class SamePicture:
             how = f"are identical in {', '.join(self.identical)}"
         if first.subject == second.subject:
             return (
-                f"{first.label} and {second.label} of {first.subject} {how}: one of them adds nothing; leave it out."
+                f"{first.label} and {second.label} of {first.subject} {how}: {second.label} adds nothing; leave it out."
                 if self.whole
                 else f"{first.label} and {second.label} of {first.subject} {how}: check which file is the right one."
             )
@@ -173,59 +173,132 @@ def count_patches(look: Look, pixels: Pixels, patch_size: int, overlap: float = 
     return len(patch_corners(look.shape, geometry, pixels.tissue, overlap=overlap))
 
 
-def missing_channels(looks: Sequence[Look]) -> list[list[str]]:
-    """For each section, the targets that others have and it has not; none for one that cannot be opened."""
-    known: dict[str, str] = {}
-    for look in looks:
-        for key, target in look.channels.items():
-            known.setdefault(key, target)
-    return [
-        [target for key, target in known.items() if key not in look.channels] if look.shape else []
-        for look in looks
-    ]
+class Survey:
+    """The sections of a study with what is known of them; filled step by step, for somebody who looks on.
 
-
-def common_channels(looks: Sequence[Look]) -> list[str]:
-    """The targets that all sections have which can be opened, in the order of the first."""
-    opened = [look for look in looks if look.shape]
-    return [
-        target
-        for key, target in (opened[0].channels if opened else {}).items()
-        if all(key in look.channels for look in opened)
-    ]
-
-
-def same_pictures(members: Sequence[Member], pixels: Sequence[Pixels | None]) -> list[SamePicture]:
-    """Find pictures that are there twice: to the bit, in single channels, or in other numbers.
-
-    Parameters
+    Attributes
     ----------
-    members : sequence of Member
-        The cohort, also those left out.
-    pixels : sequence of Pixels or None
-        Of each; None where it was not read.
-
-    Returns
-    -------
-    list of SamePicture
-        Of members that take part; what is there three times is told of the second and the third.
+    members : list of Member
+        All rows; they may be replaced by edited ones at any time.
+    looks : list of Look
+        As far as they were looked at.
+    pixels : list of Pixels or None
+        As far as they were read; None for those left out, broken, or not asked for.
+    patches : list of int or None
+        With tissue, of the size last asked for.
     """
-    read = [
-        (index, each)
-        for index, each in enumerate(pixels)
-        if each is not None and each.hashes and members[index].include
-    ]
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = list(members)
+        self.looks: list[Look] = []
+        self.pixels: list[Pixels | None] = []
+        self.patches: list[int | None] = []
+        self._pairs: list[SamePicture] = []
+
+    def look(self, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None) -> None:
+        """Open every section that was not looked at yet.
+
+        Raises
+        ------
+        Cancelled
+            If it was cancelled; what was looked at is kept.
+        """
+        for done in range(len(self.looks), len(self.members)):
+            if cancel is not None:
+                cancel.check()
+            member = self.members[done]
+            progress(Progress("Looking at files", done, len(self.members), member.label))
+            self.looks.append(look_at(member)[0])
+            self.pixels.append(None)
+            self.patches.append(None)
+
+    def read(
+        self,
+        patch_size: int,
+        overlap: float = 0.5,
+        progress: ProgressCallback = no_progress,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Read the pixels of the sections that take part, once, count their patches, and compare them.
+
+        Raises
+        ------
+        Cancelled
+            If it was cancelled; what was read is kept.
+        """
+        self.patches[:] = [None] * len(self.patches)
+        for done in range(len(self.looks)):
+            member = self.members[done]
+            progress(Progress("Reading images", done, len(self.looks), member.label))
+            if member.include and not self.looks[done].problem and self.pixels[done] is None:
+                try:
+                    self.pixels[done] = read_pixels(member.read(), cancel)
+                except MitoxaiError as error:
+                    self.looks[done] = replace(self.looks[done], problem=str(error), shape=None)
+            found = self.pixels[done]
+            if found is not None:
+                self.patches[done] = count_patches(self.looks[done], found, patch_size, overlap)
+        self._pairs = _same_pictures(self.pixels)
+        progress(Progress("Reading images", len(self.looks), len(self.looks)))
+
+    def missing(self) -> list[list[str]]:
+        """For each section looked at, the targets that others have and it has not; none for one that cannot be opened."""
+        known: dict[str, str] = {}
+        for look in self.looks:
+            for key, target in look.channels.items():
+                known.setdefault(key, target)
+        return [
+            [target for key, target in known.items() if key not in look.channels] if look.shape else []
+            for look in self.looks
+        ]
+
+    def common(self) -> list[str]:
+        """The targets that all sections have which take part, in the order of the first."""
+        opened = [
+            look
+            for look, member in zip(self.looks, self.members, strict=False)
+            if look.shape and member.include
+        ]
+        return [
+            target
+            for key, target in (opened[0].channels if opened else {}).items()
+            if all(key in look.channels for look in opened)
+        ]
+
+    def same(self) -> list[SamePicture]:
+        """The pictures that are there twice; what is there three times is told of the second and the third."""
+        found, repeats = [], set[int]()
+        for each in self._pairs:
+            takes_part = self.members[each.first].include and self.members[each.second].include
+            if not takes_part or each.first in repeats:
+                continue
+            if each.whole:
+                repeats.add(each.second)
+            found.append(each)
+        return found
+
+    def to_leave_out(self) -> set[int]:
+        """The sections that cannot be read, and those that repeat a picture of the same subject."""
+        broken = {index for index, look in enumerate(self.looks) if look.problem}
+        return broken | {each.second for each in self.same() if each.whole and self.of_one_subject(each)}
+
+    def of_one_subject(self, same: SamePicture) -> bool:
+        """Whether the two sections are said to be of one person."""
+        return self.members[same.first].subject == self.members[same.second].subject
+
+
+def _same_pictures(pixels: Sequence[Pixels | None]) -> list[SamePicture]:
+    """Pairs of sections with the same picture: to the bit, in single channels, or in other numbers; the better one first."""
+    read = [(index, each) for index, each in enumerate(pixels) if each is not None and each.hashes]
     read.sort(key=lambda one: (-one[1].depth, one[0]))
-    found, repeats = [], set[int]()
+    found = []
     for (first, one), (second, other) in combinations(read, 2):
-        if one.size != other.size or first in repeats:
+        if one.size != other.size:
             continue
         shared = [key for key in one.hashes if key in other.hashes]
         identical = tuple(key for key in shared if one.hashes[key] == other.hashes[key])
         complete = bool(shared) and len(identical) == len(shared)
         whole = complete or _alike(one, other, shared)
-        if whole:
-            repeats.add(second)
         if identical or whole:
             found.append(SamePicture(first, second, identical, complete, whole))
     return found

@@ -1,18 +1,18 @@
 """List the sections of a study: whose they are, what is missing, what is there twice, and write it as a cohort table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
+from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 if TYPE_CHECKING:
-    from napari_mitoxai.cohort import Look, Member, Pixels
+    from napari_mitoxai.cohort import Member, Survey
 
 
 class CohortParameters(TaskParameters):
@@ -99,7 +99,7 @@ class CohortResult:
     groups : dict
         The subjects of each group that take part; those without one are under an empty name.
     channels : list of str
-        What every section has that can be opened.
+        What every section has that takes part and can be opened.
     same : list of str
         What is there twice, a sentence each.
     notes : list of str
@@ -135,88 +135,33 @@ def run(
     Cancelled
         If it was cancelled; nothing is written.
     """
-    from dataclasses import replace
-
-    from napari_mitoxai.cohort import common_channels, read_members, same_pictures, with_groups, write_table
+    from napari_mitoxai.cohort import Survey, read_members, with_groups, write_table
 
     cancel = cancel or CancelToken()
     if parameters.out is not None:
         refuse_existing(parameters.out, overwrite=parameters.overwrite)
     progress(Progress("Finding sections", 0, 0))
     source, members = read_members(parameters.path.expanduser(), lenient=True, cancel=cancel)
-    members = with_groups(members, parameters.groups)
-    looks, pixels = survey(members, quick=parameters.quick, progress=progress, cancel=cancel)
-    same = same_pictures(members, pixels)
-    repeats = {
-        each.second for each in same if each.whole and members[each.first].subject == members[each.second].subject
-    }  # fmt: skip
-    left_out = repeats | {index for index, look in enumerate(looks) if look.problem}
-    kept = [
-        replace(member, include=member.include and index not in left_out)
-        for index, member in enumerate(members)
+    survey = Survey(with_groups(members, parameters.groups))
+    survey.look(progress, cancel)
+    if not parameters.quick:
+        survey.read(parameters.patch_size, parameters.overlap, progress, cancel)
+    same, left_out = survey.same(), survey.to_leave_out()
+    sentences = [each.sentence(survey.members) for each in same]
+    in_two = [
+        sentence for each, sentence in zip(same, sentences, strict=True) if not survey.of_one_subject(each)
     ]
-    rows = _rows(kept, looks, pixels, parameters)
+    survey.members = [
+        replace(member, include=member.include and index not in left_out)
+        for index, member in enumerate(survey.members)
+    ]
     if parameters.out is not None:
-        write_table(parameters.out, kept, overwrite=parameters.overwrite)
-    in_two = [each.sentence(members) for each in same if members[each.first].subject != members[each.second].subject]  # fmt: skip
+        write_table(parameters.out, survey.members, overwrite=parameters.overwrite)
+    rows = _rows(survey)
     return CohortResult(
-        source, rows, groups_of(kept), common_channels(looks), [each.sentence(members) for each in same],
-        _notes(kept, rows, parameters.path), parameters.out, [*_broken(rows), *in_two],
+        source, rows, groups_of(survey.members), survey.common(), sentences, _notes(survey.members, rows, parameters.path),
+        parameters.out, [*_broken(rows), *in_two],
     )  # fmt: skip
-
-
-def survey(
-    members: Sequence["Member"],
-    *,
-    quick: bool = False,
-    progress: ProgressCallback = no_progress,
-    cancel: CancelToken | None = None,
-    looks: list["Look"] | None = None,
-    pixels: list["Pixels | None"] | None = None,
-) -> tuple[list["Look"], list["Pixels | None"]]:
-    """Look at every section, and at its pixels unless it is to be quick.
-
-    Parameters
-    ----------
-    members : sequence of Member
-        Also those left out.
-    quick : bool
-        Whether no pixels are read.
-    progress, cancel
-        Reported and checked for every section.
-    looks, pixels : list, optional
-        Filled as they come, for somebody who looks on.
-
-    Raises
-    ------
-    Cancelled
-        If it was cancelled.
-    """
-    from dataclasses import replace
-
-    from napari_mitoxai.cohort import look_at, read_pixels
-
-    cancel = cancel or CancelToken()
-    looks = [] if looks is None else looks
-    pixels = [] if pixels is None else pixels
-    for done, member in enumerate(members):
-        cancel.check()
-        progress(Progress("Looking at files", done, len(members), member.label))
-        looks.append(look_at(member)[0])
-    if quick:
-        pixels += [None] * len(members)
-        return looks, pixels
-    for done, member in enumerate(members):
-        progress(Progress("Reading images", done, len(members), member.label))
-        found = None
-        if member.include and not looks[done].problem:
-            try:
-                found = read_pixels(member.read(), cancel)
-            except MitoxaiError as error:
-                looks[done] = replace(looks[done], problem=str(error), shape=None)
-        pixels.append(found)
-    progress(Progress("Reading images", len(members), len(members)))
-    return looks, pixels
 
 
 def groups_of(members: Sequence["Member"]) -> dict[str, list[str]]:
@@ -228,21 +173,13 @@ def groups_of(members: Sequence["Member"]) -> dict[str, list[str]]:
     return groups
 
 
-def _rows(
-    members: Sequence["Member"],
-    looks: Sequence["Look"],
-    pixels: Sequence["Pixels | None"],
-    parameters: CohortParameters,
-) -> list[SectionRow]:
-    from napari_mitoxai.cohort import count_patches, missing_channels
-
+def _rows(survey: "Survey") -> list[SectionRow]:
     return [
         SectionRow(
             member.path, member.acquisition, member.subject, member.group, member.section, member.include, look.shape,
-            None if each is None else count_patches(look, each, parameters.patch_size, parameters.overlap),
-            missing, look.problem, list(look.notes),
+            patches, missing, look.problem, list(look.notes),
         )
-        for member, look, each, missing in zip(members, looks, pixels, missing_channels(looks), strict=True)
+        for member, look, patches, missing in zip(survey.members, survey.looks, survey.patches, survey.missing(), strict=True)
     ]  # fmt: skip
 
 
