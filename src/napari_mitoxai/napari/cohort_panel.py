@@ -185,7 +185,7 @@ class CohortPanel(TaskPanel):
         common = survey.common()
         told = f"<b>{sections} sections of {subjects} subjects</b>: {', '.join(parts) or 'none takes part'}"
         if survey.looks:
-            told += f" · {len(common)} channel{'' if len(common) == 1 else 's'} in all"
+            told += f" · {len(common)} channel{'' if len(common) == 1 else 's'} in every section"
         if any(survey.patches):
             told += f" · {sum(each or 0 for each, member in zip(survey.patches, survey.members, strict=False) if member.include):,} patches"
         kept = f"in {escape(self._kept.name)}" if self._kept is not None else "not saved as a table"

@@ -41,7 +41,7 @@ class CohortTable(QTableWidget):
             rows.setDefaultSectionSize(24)
             header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
             header.setStretchLastSection(True)
-        for column, width in enumerate((76, 66, 78, 54)):
+        for column, width in enumerate((62, 56, 62, 54)):
             self.setColumnWidth(column, width)
         self._survey = Survey(())
         self._filling = False
@@ -70,10 +70,10 @@ class CohortTable(QTableWidget):
                 look, patches = survey.looks[row], survey.patches[row]
                 self._set(row, _PATCHES, "" if patches is None else str(patches))
                 if look.problem:
-                    self._set(row, _MISSING, "cannot be read", look.problem, warn=True)
+                    self._set(row, _MISSING, "broken", look.problem, warn=True)
                 else:
                     names = missing[row]
-                    short = ", ".join(names) if len(names) < 3 else f"{len(names)} channels"
+                    short = names[0] if len(names) == 1 else f"{len(names)} channels" if names else ""
                     self._set(row, _MISSING, short, ", ".join(names), warn=bool(names))
 
     def selected_rows(self) -> list[int]:
@@ -107,7 +107,8 @@ class CohortTable(QTableWidget):
         self._set(row, _SUBJECT, member.subject)
         self._set(row, _GROUP, member.group)
         where = f"{member.path}\n{member.acquisition}" if member.acquisition else str(member.path)
-        self._set(row, _SECTION, member.section or member.label, where)
+        name = member.path.name.split(".")[0]
+        self._set(row, _SECTION, member.section or name, where)
 
     def _set(self, row: int, column: int, text: str, tip: str = "", *, warn: bool = False) -> None:
         item = self.item(row, column)
