@@ -1,9 +1,6 @@
 """Downloading published sections: from a server on this machine, and what happens where something is wrong."""
 
 import hashlib
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -14,62 +11,9 @@ from napari_mitoxai.cohort import published, read_cohort
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.imc import read_section
 
-LEVELS = (8, 2, 6, 6, 6, 3, 14, 3, 7, 5)
 
-
-@pytest.fixture
-def server(tmp_path):
-    """A folder served over HTTP; the address, the folder, and what was asked for."""
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            super().do_GET()
-
-        def log_message(self, *arguments):
-            pass
-
-    folder = tmp_path / "served"
-    folder.mkdir()
-    running = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.server_port}/", folder, asked
-    running.shutdown()
-    running.server_close()
-
-
-def publish(folder, subject, group, seed):
-    """Put a small section on the server as it is published, a stretched JPEG a channel, and say what it decodes to."""
-    place = folder / f"{group}s" / subject
-    place.mkdir(parents=True)
-    rng, planes, files = np.random.default_rng(seed), [], []
-    for channel, level in zip(published._CHANNELS, LEVELS, strict=True):
-        path = place / f"{subject}_{subject}_{subject}_{channel.split()[0]}_{channel}.jpg"
-        counts = rng.integers(0, level + 1, (5, 8)).repeat(8, 0).repeat(8, 1)  # flat blocks survive the compression
-        Image.fromarray(np.round(counts * 255 / level).astype(np.uint8)).save(path, quality=95)
-        planes.append(counts)
-        files.append(hashlib.sha256(path.read_bytes()).hexdigest())
-    stack = np.stack(planes).astype("<u2")
-    return stack, published._Published(
-        f"{group}s", group, LEVELS, hashlib.sha256(stack.tobytes()).hexdigest(), tuple(files)
-    )
-
-
-@pytest.fixture
-def small(server, monkeypatch):
-    """Two small sections in place of the published ones: their counts, the served folder, what was asked for."""
-    address, folder, asked = server
-    counts, sections = {}, {}
-    for seed, (subject, group) in enumerate((("C01", "control"), ("P09", "patient"))):
-        counts[subject], sections[subject] = publish(folder, subject, group, seed)
-    monkeypatch.setattr(published, "ADDRESS", address)
-    monkeypatch.setattr(published, "SECTIONS", sections)
-    return counts, folder, asked
-
-
-def test_sections_come_as_counts_with_a_table_and_the_licence(small, tmp_path):
-    counts, _, asked = small
+def test_sections_come_as_counts_with_a_table_and_the_licence(small_published, tmp_path):
+    counts, _, asked = small_published
     heard = []
     table = published.download(tmp_path / "out", progress=heard.append)
     cohort = read_cohort(table)
@@ -91,22 +35,24 @@ def test_sections_come_as_counts_with_a_table_and_the_licence(small, tmp_path):
     assert len(asked) == 20
 
 
-def test_a_changed_file_is_refused_and_not_kept(small, tmp_path):
-    path = next((small[1] / "controls" / "C01").glob("*SDHA.jpg"))
+def test_a_changed_file_is_refused_and_not_kept(small_published, tmp_path):
+    path = next((small_published[1] / "controls" / "C01").glob("*SDHA.jpg"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(MitoxaiError, match=r"SDHA\.jpg as downloaded .* is not the published file .its SHA-256"):
+    with pytest.raises(
+        MitoxaiError, match=r"SDHA\.jpg as downloaded .* is not the published file .its SHA-256"
+    ):
         published.download(tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.jpg"))
     assert not list((tmp_path / "out").rglob("*.tiff"))
 
 
-def test_a_changed_picture_is_refused_where_only_its_counts_are_known(small, tmp_path, monkeypatch):
+def test_a_changed_picture_is_refused_where_only_its_counts_are_known(small_published, tmp_path, monkeypatch):
     sections = {
         name: published._Published(each.folder, each.group, each.levels, each.counts)
         for name, each in published.SECTIONS.items()
     }
     monkeypatch.setattr(published, "SECTIONS", sections)
-    path = next((small[1] / "patients" / "P09").glob("*COX4.jpg"))
+    path = next((small_published[1] / "patients" / "P09").glob("*COX4.jpg"))
     good = path.read_bytes()
     Image.open(path).transpose(Image.Transpose.ROTATE_180).save(path)
     with pytest.raises(MitoxaiError, match="P09 as downloaded is not the published section"):
@@ -114,25 +60,29 @@ def test_a_changed_picture_is_refused_where_only_its_counts_are_known(small, tmp
     assert not (tmp_path / "out" / "P09.ome.tiff").exists()
     # the finished section was kept; all files of the other are asked for again
     path.write_bytes(good)
-    before = len(small[2])
+    before = len(small_published[2])
     published.download(tmp_path / "out")
-    assert len(small[2]) == before + 10
+    assert len(small_published[2]) == before + 10
     # what is no picture at all
     path.write_bytes(b"no picture")
     with pytest.raises(MitoxaiError, match="P09 as downloaded is not readable"):
         published.download(tmp_path / "again")
 
 
-def test_offline_and_a_missing_file_are_one_sentence(small, tmp_path, monkeypatch):
-    next((small[1] / "controls" / "C01").glob("*TOM22.jpg")).unlink()
-    with pytest.raises(MitoxaiError, match=r"does not have .*TOM22\.jpg .it answered 404.: try again later\.$"):
+def test_offline_and_a_missing_file_are_one_sentence(small_published, tmp_path, monkeypatch):
+    next((small_published[1] / "controls" / "C01").glob("*TOM22.jpg")).unlink()
+    with pytest.raises(
+        MitoxaiError, match=r"does not have .*TOM22\.jpg .it answered 404.: try again later\.$"
+    ):
         published.download(tmp_path / "out")
     monkeypatch.setattr(published, "ADDRESS", "http://127.0.0.1:9/")
-    with pytest.raises(MitoxaiError, match=r"there is no connection to 127\.0\.0\.1:9: connect to the internet"):
+    with pytest.raises(
+        MitoxaiError, match=r"there is no connection to 127\.0\.0\.1:9: connect to the internet"
+    ):
         published.download(tmp_path / "other")
 
 
-def test_a_stopped_download_goes_on(small, tmp_path):
+def test_a_stopped_download_goes_on(small_published, tmp_path):
     token = CancelToken()
 
     def stop_at_the_third(progress):
@@ -141,11 +91,11 @@ def test_a_stopped_download_goes_on(small, tmp_path):
 
     with pytest.raises(Cancelled):
         published.download(tmp_path / "out", progress=stop_at_the_third, cancel=token)
-    asked = len(small[2])
+    asked = len(small_published[2])
     assert asked <= 3
     assert not (tmp_path / "out" / "cohort.csv").exists()
     published.download(tmp_path / "out")
-    assert len(small[2]) <= 21
+    assert len(small_published[2]) <= 21
 
 
 def test_the_published_hashes_are_those_of_the_sections_at_hand(real_data):

@@ -170,6 +170,37 @@ def test_nothing_is_lost_without_being_asked(panel, child, qtbot, study, save_as
     assert "not saved yet" in child("cohort_about").text()
 
 
+def test_changes_that_were_never_saved_are_offered_again(
+    panel, child, qtbot, study, viewer, workspace, monkeypatch, save_as
+):
+    asked = []
+
+    def answer(value):
+        monkeypatch.setattr(QMessageBox, "question", lambda *arguments: asked.append(arguments) or value)
+
+    table = listed(panel, child, qtbot, study, quick=True)
+    table.item(0, _GROUP).setText("carrier")
+    table.item(1, _SUBJECT).setCheckState(Qt.CheckState.Unchecked)
+    # the window closes, and the study is listed in another one
+    other = CohortPanel(state_of(viewer))
+    qtbot.addWidget(other)
+    other.form.set_values({"path": study, "quick": True})
+    answer(QMessageBox.StandardButton.Yes)
+    other._start()
+    qtbot.waitUntil(lambda: not other._state.runner.busy, timeout=60_000)
+    assert len(asked) == 1
+    assert texts(other.table, _GROUP)[0] == "carrier"
+    assert ticked(other.table) == ["C01", "P01", "P02", "P03", "P05"]
+    assert "not saved yet" in other._about.text()
+    # once they are saved nobody is asked again
+    save_as(study / "cohort.csv")
+    assert other.save()
+    other._start()
+    qtbot.waitUntil(lambda: not other._state.runner.busy, timeout=60_000)
+    assert len(asked) == 1
+    assert texts(other.table, _GROUP)[0] == "carrier"
+
+
 def test_a_double_click_opens_the_section(panel, child, qtbot, study, viewer, notifications):
     table = listed(panel, child, qtbot, study, quick=True)
     place = table.visualItemRect(table.item(2, _SECTION)).center()

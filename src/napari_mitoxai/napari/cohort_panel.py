@@ -1,19 +1,31 @@
 """The Cohort tab: the sections of a study, what stands against training on them, and the table that is kept of it."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QMessageBox, QPushButton, QWidget
 
-from napari_mitoxai.cohort import TABLE, Survey, read_cohort, read_members, with_groups, write_table
+from napari_mitoxai.cohort import (
+    TABLE,
+    Member,
+    Survey,
+    read_cohort,
+    read_members,
+    read_table,
+    with_groups,
+    write_table,
+)
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
+from napari_mitoxai.common.files import remove
 from napari_mitoxai.napari.cohort_table import CohortTable
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.opening import open_section
 from napari_mitoxai.napari.panel import TaskPanel
-from napari_mitoxai.napari.places import suggest
+from napari_mitoxai.napari.places import cache_folder, suggest
 from napari_mitoxai.napari.runner import Outcome
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
@@ -29,6 +41,7 @@ class _Listing:
 
     source: Path | None = None
     survey: Survey | None = None
+    draft: bool = False  # whether changes from earlier lie about
 
 
 class CohortPanel(TaskPanel):
@@ -41,6 +54,7 @@ class CohortPanel(TaskPanel):
         self._listing = _Listing()
         self._shown: Survey | None = None
         self._known = 0
+        self._by_hand = True  # whether a change is the user's
         self._edits = False  # whether something was changed that no table holds
         self._kept: Path | None = None  # the table that holds what is shown
         self._about = wrapped(
@@ -100,11 +114,14 @@ class CohortPanel(TaskPanel):
         parameters = self.form.parameters()
         if self._edits and not self._may_lose():
             return
+        if self._edits and self._listing.source is not None:
+            remove(_draft_of(self._listing.source))
         listing = _Listing()
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> None:
             progress(Progress("Finding sections", 0, 0))
             listing.source, members = read_members(parameters.path, lenient=True, cancel=cancel)
+            listing.draft = _draft_of(listing.source).exists()
             listing.survey = Survey(with_groups(members, parameters.groups))
             listing.survey.look(progress, cancel)
             if not parameters.quick:
@@ -115,17 +132,27 @@ class CohortPanel(TaskPanel):
             if listing.survey is None:
                 return
             self._on_tick()
-            # what the user has not ticked yet: what cannot be read, and what repeats another section
-            self.table.change(sorted(self._included(listing.survey.to_leave_out())), include=False)
-            self._show()
+            self._propose(listing)
 
         if self._state.runner.run("Listing the cohort", work, on_end=end, quiet=True):
             self._listing = listing
             self._state.runner.ticked.connect(self._on_tick)
 
-    def _included(self, rows: set[int]) -> set[int]:
-        survey = self._listing.survey
-        return {row for row in rows if survey is not None and survey.members[row].include}
+    def _propose(self, listing: _Listing) -> None:
+        """Leave out what cannot be read and what repeats another section, and offer what was changed and never saved."""
+        survey, source = listing.survey, listing.source
+        if survey is None or source is None:
+            return
+        self._by_hand = False
+        rows = sorted(row for row in survey.to_leave_out() if survey.members[row].include)
+        self.table.change(rows, include=False)
+        self._by_hand = True
+        if listing.draft:
+            if self._wants_draft():
+                self._take(survey, read_table(_draft_of(source), lenient=True))
+            else:
+                remove(_draft_of(source))
+        self._show()
 
     def _on_tick(self) -> None:
         """Show what the thread has found since the last look."""
@@ -133,7 +160,7 @@ class CohortPanel(TaskPanel):
         if survey is None:
             return
         if survey is not self._shown:
-            self._shown, self._known = survey, -1
+            self._shown, self._known, self._edits = survey, -1, False
             source = self._listing.source
             self._kept = source if source is not None and source.is_file() else None
             self.table.show_survey(survey)
@@ -195,7 +222,29 @@ class CohortPanel(TaskPanel):
 
     def _on_edited(self) -> None:
         self._edits = True
+        source = self._listing.source
+        if self._by_hand and self._shown is not None and source is not None:
+            try:  # the window may close before it is saved
+                write_table(_draft_of(source), self._shown.members, overwrite=True)
+            except MitoxaiError as error:
+                show_error(str(error))
         self._show()
+
+    def _wants_draft(self) -> bool:
+        yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+        question = "This cohort was changed earlier, and the changes were never saved. Take them up?"
+        return QMessageBox.question(self, "Changes from earlier", question, yes | no) == yes
+
+    def _take(self, survey: Survey, drafted: Sequence[Member]) -> None:
+        known = {(member.path, member.acquisition): member for member in drafted}
+        for row, member in enumerate(survey.members):
+            earlier = known.get((member.path, member.acquisition))
+            if earlier is not None:
+                survey.members[row] = replace(
+                    member, subject=earlier.subject, group=earlier.group, include=earlier.include
+                )
+        self._edits = True
+        self.table.refresh()
 
     def _on_set_group(self) -> None:
         rows = self.table.selected_rows()
@@ -250,6 +299,7 @@ class CohortPanel(TaskPanel):
         except MitoxaiError as error:
             show_error(str(error))
             return False
+        remove(_draft_of(source))
         self._kept, self._edits = path, False
         self._show()
         return True
@@ -270,6 +320,12 @@ class CohortPanel(TaskPanel):
         patch_size = self.form.field("patch_size").value()
         self._state.set_cohort(self._kept, **{**known, "patch_size": patch_size})
         show_info(f"{self._kept.name} is what Train uses now.")
+
+
+def _draft_of(source: Path) -> Path:
+    """Where changes to a cohort are kept until they are saved."""
+    name = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
+    return cache_folder() / "cohort-drafts" / f"{name}.csv"
 
 
 def _line(*widgets: QWidget) -> QWidget:
