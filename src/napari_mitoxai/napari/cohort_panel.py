@@ -108,7 +108,7 @@ class CohortPanel(TaskPanel):
     def _on_cohort(self, path: Path | None) -> None:
         """A cohort that was chosen elsewhere can be listed with one click."""
         if path is not None and path != self._kept and not self._edits:
-            self.form.set_values({"path": path})
+            self.form.set_values({**self._state.suggestions, "path": path})
 
     def _start(self) -> None:
         parameters = self.form.parameters()

@@ -41,7 +41,7 @@ class CohortTable(QTableWidget):
             rows.setDefaultSectionSize(24)
             header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
             header.setStretchLastSection(True)
-        for column, width in enumerate((62, 56, 62, 54)):
+        for column, width in enumerate((58, 54, 56, 54, 58)):
             self.setColumnWidth(column, width)
         self._survey = Survey(())
         self._filling = False
