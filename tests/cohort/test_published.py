@@ -1,6 +1,9 @@
 """Downloading published sections: from a server on this machine, and what happens where something is wrong."""
 
 import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -10,6 +13,11 @@ from PIL import Image
 from napari_mitoxai.cohort import published, read_cohort
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.imc import read_section
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
 
 
 def test_sections_come_as_counts_with_a_table_and_the_licence(small_published, tmp_path):
@@ -114,3 +122,24 @@ def test_the_published_hashes_are_those_of_the_sections_at_hand(real_data):
     assert tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in files) == c01.files
     decoded = published._decoded(files, c01.levels, "C01")
     np.testing.assert_array_equal(decoded, tifffile.imread(stacks / "C01.ome.tiff"))
+
+
+def test_a_published_section_served_as_it_lies_there_becomes_the_stack(real_data, tmp_path, monkeypatch):
+    """C01 is the one whose files are at hand: from the folder layout over HTTP to the stack of counts."""
+    served = real_data / "warren2020" / "layout" / "Dataset"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=served))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(published, "ADDRESS", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(published, "SECTIONS", {"C01": published.SECTIONS["C01"]})
+    try:
+        table = published.download(tmp_path / "out")
+    finally:
+        server.shutdown()
+        server.server_close()
+    made, stack = (
+        read_section(folder / "C01.ome.tiff")
+        for folder in (table.parent, real_data / "warren2020" / "stacks")
+    )
+    np.testing.assert_array_equal(made.read(), stack.read())
+    assert [channel.label for channel in made.panel] == [channel.label for channel in stack.panel]
+    assert made.pixel_size_um == stack.pixel_size_um == 1.0

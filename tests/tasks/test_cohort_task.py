@@ -187,3 +187,16 @@ def test_every_format_of_an_acquisition_is_found_to_be_the_same(real_data):
         first, second = (survey.members[index].read() for index in (each.first, each.second))
         np.testing.assert_allclose(first.read(), second.read(), atol=6e-4)
     assert read_section(survey.members[0].path).shape == survey.looks[0].shape
+
+
+def test_acquisitions_of_one_file_are_trained_on_as_sections(real_data, tmp_path):
+    file = real_data / "imc_formats" / "hyperion" / "20210305_NE_mockData1" / "20210305_NE_mockData1.mcd"
+    table = tmp_path / "cohort.csv"
+    table.write_text(f"path,acquisition,subject,group\n{file},1,A,control\n{file},3,B,patient\n")
+    patches = gather_patches(read_cohort(table), PatchGeometry(32, 32), overlap=0)
+    first, third = (read_section(file, acquisition=name) for name in ("1", "3"))
+    assert set(patches.subjects.tolist()) == {"A", "B"}
+    np.testing.assert_array_equal(patches.of(["A"]).counts[0], first.read(y=slice(0, 32), x=slice(0, 32)))
+    assert any(
+        (third.read(y=slice(0, 32), x=slice(0, 32)) == each).all() for each in patches.of(["B"]).counts
+    )
