@@ -370,7 +370,9 @@ def _tell_cohort(result: Any) -> None:
         if row.problem:
             typer.echo(f"{'':23s} Not read: {row.problem}")
     for group, subjects in result.groups.items():
-        typer.echo(f"{group or 'No group'}: {len(subjects)} subjects ({', '.join(subjects)})")
+        typer.echo(
+            f"{group or 'No group'}: {len(subjects)} subject{'' if len(subjects) == 1 else 's'} ({', '.join(subjects)})"
+        )
     typer.echo(f"Channels in every section: {', '.join(result.channels) or 'none'}")
     for sentence in result.same:
         typer.echo(f"Same image: {sentence}")

@@ -139,7 +139,7 @@ def test_groups_of_a_flat_folder_and_a_table_with_a_missing_file(study, tmp_path
     assert call("cohort", flat, "--quick") == 2
     output = capsys.readouterr()
     assert "P02.ome.tiff is not there" in output.out
-    assert "1 sections in flat are not in its table, as P03.ome.tiff" in output.out
+    assert "does not list 1 of the sections in the folder, as P03.ome.tiff" in output.out
 
 
 def test_a_folder_trains_as_its_table_does(simulated_cohort, one_thread, tmp_path):

@@ -215,8 +215,8 @@ def _notes(members: Sequence["Member"], rows: Sequence[SectionRow], path: Path) 
     unlisted = _unlisted(members, path)
     if unlisted:
         notes.append(
-            f"{len(unlisted)} sections in {path.name} are not in its table, as {unlisted[0].name}: add them to the table, "
-            "or list the folder without it."
+            f"The table of {path.name} does not list {len(unlisted)} of the sections in the folder, as {unlisted[0].name}: add them to "
+            "the table, or take it away to have the folder listed anew."
         )
     return notes
 
