@@ -4,7 +4,7 @@ The error of a map is its distance to that of a 1000-step reference, as a share 
 number of steps given here; we run with the fewest whose error is not larger. Both are then timed in turn, on one thread. Rivals
 get the network as it is, we have it in channels_last, as the engine does.
 
-    .venv-oracles/bin/python benchmarks/paths.py [--size 128] [--patches 1] [--repeats 3] [--untrained]
+    .venv-oracles/bin/python benchmarks/paths.py [--size 128] [--patches 1] [--repeats 3] [--untrained] [--only NAME]
 """
 
 import argparse
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--reference", type=int, default=1000, help="steps of the reference")
     parser.add_argument("--untrained", action="store_true", help="with random weights instead")
+    parser.add_argument("--only", help="one of the path methods, as 'integrated gradients'")
     options = parser.parse_args()
     torch.set_num_threads(1)
     network, patches = trained(options.size)
@@ -46,12 +47,15 @@ def main() -> None:
     print(
         f"ResNet18, {weights}, {len(patches)} patches of {patches.shape[1]} x {options.size} x {options.size}"
     )
-    rows = at_equal_error(network, patches, options.reference, options.repeats)
-    rows += at_equal_work(network, patches, options.repeats)
+    rows = at_equal_error(network, patches, options.reference, options.repeats, options.only)
+    if options.only is None:
+        rows += at_equal_work(network, patches, options.repeats)
     print("\n".join([HEADER, *rows]))
 
 
-def at_equal_error(network: nn.Module, patches: Tensor, finest: int, repeats: int) -> list[str]:
+def at_equal_error(
+    network: nn.Module, patches: Tensor, finest: int, repeats: int, only: str | None
+) -> list[str]:
     fast = deepcopy(network).to(memory_format=torch.channels_last)
     pictures = [np.moveaxis(patch.numpy(), 0, -1) for patch in patches]
 
@@ -82,6 +86,8 @@ def at_equal_error(network: nn.Module, patches: Tensor, finest: int, repeats: in
     errors: dict[str, _Errors] = {}
     rows = []
     for name, rival, mine, theirs in cases:
+        if only not in (None, name):
+            continue
         if name not in errors:
             errors[name] = _Errors(mine, finest)
         error = errors[name]

@@ -1,10 +1,19 @@
+from dataclasses import replace
 from pathlib import Path
 
 import dask.array as da
 import numpy as np
 import pytest
 
-from napari_mitoxai.cohort import PatchGeometry, fit_scaling, patch_corners, read_patches, tissue_mask
+from napari_mitoxai.cohort import (
+    PatchGeometry,
+    first_on_tissue,
+    fit_scaling,
+    patch_corners,
+    read_patches,
+    tissue_mask,
+)
+from napari_mitoxai.cohort.tissue import _density
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Panel, Section, parse_channel
 
@@ -76,6 +85,35 @@ def test_tissue_is_where_the_counts_are_not_on_the_slide():
     tissue = tissue_mask(section_of(counts.astype(np.uint16)))
     assert tissue[:, :19].all()
     assert not tissue[:, 22:].any()
+
+
+def test_some_tissue_is_found_without_reading_all_of_a_large_section():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(0.05, (2, 2048, 4096)).astype(np.uint16)
+    counts[:, 1000:1600, 3000:3700] = rng.poisson(6, (2, 600, 700))
+    read = []
+    stored = da.map_blocks(
+        lambda block, block_info: (read.append(1), block)[1],
+        da.from_array(counts, chunks=(1, 64, 64)),
+        dtype=np.uint16,
+    )
+    section = replace(section_of(counts), data=stored)
+    corners = patch_corners(section.shape, PatchGeometry(256, 64), np.ones((128, 256), bool))
+    read.clear()
+    y, x = first_on_tissue(section, corners, 256)
+    assert 0 < len(read) < 0.1 * section.data.npartitions
+    assert tissue_mask(section)[y // 16 : (y + 256) // 16, x // 16 : (x + 256) // 16].mean() > 0.25
+    assert first_on_tissue(section, [(1024, 3072), *corners], 256) == (1024, 3072)
+    assert first_on_tissue(section_of(np.zeros((2, 300, 300), np.uint16)), [(0, 0)], 256) is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_blocks_at_the_edge_are_means_of_what_is_there(dtype):
+    counts = np.random.default_rng(0).poisson(5, (2, 530, 37)).astype(dtype)
+    section = section_of(counts)
+    expected = counts[1, 528:530, 32:37].mean(dtype=np.float64)  # of the membranes
+    assert _density(section, slice(None), slice(None))[-1, -1] == pytest.approx(expected, rel=1e-6)
+    assert _density(section, slice(None), slice(None)).shape == tissue_mask(section).shape == (34, 3)
 
 
 def test_a_dark_protein_inside_tissue_is_still_tissue():

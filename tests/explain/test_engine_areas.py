@@ -5,7 +5,7 @@ import pytest
 from small_sections import Blocks, checkpoint_of, explain_section, section_of, tissue
 
 from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.explain import fibres, polygons, rectangle
+from napari_mitoxai.explain import engine, fibres, polygons, rectangle
 from napari_mitoxai.explain.area import Area
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -140,3 +140,33 @@ def test_what_is_on_the_screen_comes_first_and_panning_moves_it(section, whole, 
     assert orders["moving"][0] == (256, 256)
     assert orders["moving"].index((256, 0)) < orders["far"].index((256, 0))
     assert sorted(orders["far"]) == sorted(orders["none"])
+
+
+def test_something_is_seen_before_all_the_tissue_is_found(section, whole, checkpoint, tmp_path, monkeypatch):
+    watcher, seen = Looking((slice(100, 300), slice(100, 300))), []
+    find = engine.tissue_mask
+
+    def late(*given):
+        seen.extend(watcher.previews)
+        assert not watcher.regions
+        return find(*given)
+
+    monkeypatch.setattr(engine, "tissue_mask", late)
+    store = explain_section(section, checkpoint, METHODS, tmp_path / "m.ome.zarr", watcher=watcher)
+    assert len(watcher.stores) == 1
+    assert set(seen[0][1]) == set(METHODS)
+    shown = [maps["input_x_gradient"] for _, maps in seen]
+    assert sum(np.count_nonzero(values.any(0)) for values in shown) == 32 * 32  # a patch, in map pixels
+    for name in METHODS:
+        np.testing.assert_allclose(store.read(name), whole.read(name), rtol=1e-3, atol=1e-6)
+
+
+def test_nothing_is_left_where_all_the_tissue_is_not_found_after_all(
+    section, checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(engine, "tissue_mask", lambda *_: np.zeros((20, 22), bool))
+    watcher = Looking((slice(100, 300), slice(100, 300)))
+    with pytest.raises(MitoxaiError, match="has no tissue"):
+        explain_section(section, checkpoint, METHODS, tmp_path / "m.ome.zarr", watcher=watcher)
+    assert watcher.previews
+    assert list(tmp_path.iterdir()) == []

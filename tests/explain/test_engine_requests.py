@@ -174,6 +174,15 @@ def test_the_seamless_mode_says_that_it_is_and_background_stays_empty(wide, larg
     np.testing.assert_allclose([sum(row) for row in store.patch_probabilities().values()], 1, atol=1e-4)
 
 
+def test_the_seamless_mode_says_where_patches_are_quicker(wide, larger, tmp_path, monkeypatch):
+    assert explained(wide, larger, tmp_path, ["gradient"], approach="seamless").info["notes"] == []
+    monkeypatch.setattr("napari_mitoxai.explain.seamless_network.SeamlessNetwork.saving", lambda *_: 0.5)
+    (note,) = explain_section(wide, larger, ["gradient"], tmp_path / "n.ome.zarr", approach="seamless").info[
+        "notes"
+    ]
+    assert "computes 2.0 times as many pixels here as patch by patch" in note
+
+
 def test_a_cancelled_seamless_run_goes_on(larger, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "napari_mitoxai.explain.seamless.explain_blocks.__kwdefaults__",

@@ -5,19 +5,18 @@ from napari_mitoxai.cohort.duplicates import patch_hashes, refuse_shared
 from napari_mitoxai.cohort.folds import LEAVE_ONE_OUT, split_patches, subject_folds
 from napari_mitoxai.cohort.masks import fibre_corners, find_labels, inside, read_mask
 from napari_mitoxai.cohort.patches import (
-    TISSUE_BLOCK,
     PatchGeometry,
     all_corners,
     patch_corners,
     read_patches,
     reduced,
-    tissue_mask,
     with_tissue,
 )
 from napari_mitoxai.cohort.scaling import Scaling, fit_scaling
 from napari_mitoxai.cohort.split import Split, split_subjects
 from napari_mitoxai.cohort.survey import Look, Pixels, SamePicture, Survey, count_patches, read_pixels
 from napari_mitoxai.cohort.table import Member, read_table, write_table
+from napari_mitoxai.cohort.tissue import TISSUE_BLOCK, first_on_tissue, tissue_mask
 from napari_mitoxai.cohort.tree import read_tree, with_groups
 
 __all__ = [
@@ -37,6 +36,7 @@ __all__ = [
     "count_patches",
     "fibre_corners",
     "find_labels",
+    "first_on_tissue",
     "fit_scaling",
     "inside",
     "keep_table",

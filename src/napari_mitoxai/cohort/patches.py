@@ -1,20 +1,15 @@
-"""Where the tissue is, where patches lie on it, and how one is read."""
+"""Where patches lie on the tissue of a section, and how one is read."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from napari_mitoxai.common import CancelToken, MitoxaiError
-from napari_mitoxai.imc import Role, Section
-
-TISSUE_BLOCK = 16  # px; tissue is judged in blocks of this side
-_STRIP = 512  # rows read at once
-_TISSUE_SHARE = 0.2  # of the mean of the bright blocks: tissue is an order of magnitude above the empty slide
+from napari_mitoxai.cohort.tissue import TISSUE_BLOCK
+from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc import Section
 
 
 @dataclass(frozen=True)
@@ -45,46 +40,6 @@ class PatchGeometry:
                 f"{name} is {shape[-1]} x {shape[-2]} px, smaller than a patch of {self.patch_size} px: "
                 "use a larger section, or train with a smaller --patch-size."
             )
-
-
-def tissue_mask(section: Section, cancel: CancelToken | None = None) -> NDArray[np.bool_]:
-    """Find the tissue, in blocks of `TISSUE_BLOCK` pixels.
-
-    Counts of the membrane and mitochondrial mass channels (all channels where there are none) are averaged in blocks
-    and smoothed; tissue is what exceeds a fifth of the mean of the bright blocks by Otsu's method (Otsu 1979).
-
-    Parameters
-    ----------
-    section : Section
-        Read once, strip by strip.
-    cancel : CancelToken, optional
-        Checked between strips.
-
-    Returns
-    -------
-    ndarray of bool
-        (ceil(Y / 16), ceil(X / 16)).
-    """
-    planes = section.panel.with_role(Role.MEMBRANE) + section.panel.with_role(Role.MITOCHONDRIAL_MASS)
-    height = section.shape[1]
-    strips = []
-    for y in range(0, height, _STRIP):
-        if cancel is not None:
-            cancel.check()
-        strips.append(_block_means(section.read(planes or None, y=slice(y, y + _STRIP)).mean(0)))
-    density = ndimage.gaussian_filter(np.nan_to_num(np.concatenate(strips)), 1.0)
-    if density.max() <= density.min():  # nothing at all, or a constant picture
-        return np.full(density.shape, bool(density.max() > 0))
-    bright = density[density > threshold_otsu(density)]
-    return np.asarray(density > _TISSUE_SHARE * bright.mean())
-
-
-def _block_means(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of the blocks of (Y, X); a block cut by the edge is the mean of what is there."""
-    starts = [np.arange(0, length, TISSUE_BLOCK) for length in plane.shape]
-    sums = np.add.reduceat(np.add.reduceat(plane, starts[0], axis=0), starts[1], axis=1)
-    sides = [np.diff([*start, length]) for start, length in zip(starts, plane.shape, strict=True)]
-    return np.asarray(sums / np.outer(*sides), dtype=np.float32)
 
 
 def patch_corners(

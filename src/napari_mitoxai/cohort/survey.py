@@ -8,8 +8,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_mitoxai.cohort.patches import PatchGeometry, patch_corners, tissue_mask
+from napari_mitoxai.cohort.patches import PatchGeometry, patch_corners
 from napari_mitoxai.cohort.table import Member
+from napari_mitoxai.cohort.tissue import tissue_mask
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.imc import Section
 from napari_mitoxai.imc.names import POSITION

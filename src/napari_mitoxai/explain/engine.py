@@ -10,16 +10,16 @@ import numpy as np
 import torch
 
 from napari_mitoxai import __version__
-from napari_mitoxai.cohort import PatchGeometry, all_corners, tissue_mask, with_tissue
+from napari_mitoxai.cohort import PatchGeometry, all_corners, first_on_tissue, tissue_mask, with_tissue
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, remove, replace
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.explain.area import Area
 from napari_mitoxai.explain.blending import Block
 from napari_mitoxai.explain.description import Unsuitable
-from napari_mitoxai.explain.filling import Corner, Maps, Work, ask, fill, prepared
+from napari_mitoxai.explain.filling import Corner, Maps, Work, ask, fill, nearest_to, prepared
 from napari_mitoxai.explain.plan import PREDICTED, TRUE, Request, Score, class_index
-from napari_mitoxai.explain.seamless_filling import fill_seamlessly, seamless_network, windows
+from napari_mitoxai.explain.seamless_filling import fill_seamlessly, notes_on, seamless_network, windows
 from napari_mitoxai.explain.seamless_network import SeamlessNetwork
 from napari_mitoxai.explain.store import MapGrid, MapStore, create_store, is_map_store, open_maps, slices_of
 from napari_mitoxai.explain.watcher import View, Watcher
@@ -93,8 +93,16 @@ def explain_section(
     model = prepared(checkpoint, device)
     seamless = seamless_network(model, checkpoint, request) if request.approach == "seamless" else None
     progress(Progress("Finding tissue", 0, 1, section.name))
-    work = work_for(section, checkpoint, request, area, cancel, seamless=seamless)
-    store = open_partial(out, work, request, subject)
+    early: MapStore | None = None
+    if watcher is not None and seamless is None and request.target != PREDICTED:
+        early = _glimpse(section, checkpoint, request, area, model, out, subject, watcher, cancel)
+    try:
+        work = work_for(section, checkpoint, request, area, cancel, seamless=seamless)
+    except MitoxaiError:
+        if early is not None:
+            remove(early.path)
+        raise
+    store = early or open_partial(out, work, request, subject)
     writing = Writing(store, work, watcher or Watcher())
     try:
         if request.target == PREDICTED:
@@ -102,9 +110,11 @@ def explain_section(
             unknown = [corner for corner in work.corners if corner not in known and work.is_whole(corner)]
             ask(work, model, unknown, writing, batch_size=batch_size, progress=progress, cancel=cancel)
             work = with_predicted(work, store)
-        writing.start(work)
+        if early is None:
+            writing.start(work)
         blocks = work.blocks() - store.finished_blocks()
         if seamless is not None:
+            store.note(notes=notes_on(seamless, work))
             fill_seamlessly(work, seamless, blocks, writing, progress=progress, cancel=cancel)
         else:
             fill(
@@ -123,6 +133,72 @@ def explain_section(
         raise
     except OSError as error:
         raise not_written(out, error) from error
+
+
+def _glimpse(
+    section: Section,
+    checkpoint: Checkpoint,
+    request: Request,
+    area: Area | None,
+    model: torch.nn.Module,
+    out: Path,
+    subject: str | None,
+    watcher: Watcher,
+    cancel: CancelToken,
+) -> MapStore | None:
+    """Show a watcher one patch of what is on the screen, before all the tissue is found; None if it cannot be told so soon.
+
+    Finding tissue reads all of a section, which takes seconds where it is large.
+    """
+    view, geometry = watcher.view(), checkpoint.geometry
+    if view is None:
+        return None
+    geometry.check(section.shape, section.name)
+    corners = [
+        corner
+        for corner in nearest_to(
+            view, all_corners(section.shape, geometry, overlap=request.overlap), geometry.patch_size
+        )
+        if area is None or area.touches(corner, geometry.patch_size)
+    ]
+    corner = first_on_tissue(section, corners, geometry.patch_size, cancel)
+    if corner is None:
+        return None
+    work = work_for(section, checkpoint, request, area, cancel, corners=[corner])
+    store = open_partial(out, work, request, subject)
+    watcher.on_store(store)
+    if not store.finished_blocks():
+        try:
+            fill(work, model, work.blocks(), _Glimpse(work, watcher), batch_size=1, cancel=cancel)
+        except Unsuitable:
+            remove(store.path)
+            raise
+    return store
+
+
+class _Glimpse:
+    """Shows what is computed and keeps nothing; a `napari_mitoxai.explain.filling.Listener`."""
+
+    def __init__(self, work: Work, watcher: Watcher) -> None:
+        self._work, self._watcher = work, watcher
+
+    def on_patches(self, probabilities: dict[Corner, list[float]]) -> None:
+        """It will be asked again."""
+
+    def on_refused(self, refused: dict[str, str]) -> None:
+        """It will be refused again."""
+
+    def on_block(self, block: Block, maps: Maps) -> None:
+        """Show a block that most patches of are still missing from."""
+        self._watcher.on_block(slices_of(block, self._work.shape), maps, finished=False)
+
+    def on_unfinished(self, block: Block, maps: Maps) -> None:
+        """Show a block."""
+        self._watcher.on_block(slices_of(block, self._work.shape), maps, finished=False)
+
+    def view(self) -> View | None:
+        """There is but one patch."""
+        return None
 
 
 def refuse_taken(out: Path, *, overwrite: bool) -> None:

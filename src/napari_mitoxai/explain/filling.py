@@ -276,22 +276,30 @@ class _Queue:
         if view is None:
             first = np.arange(min(self._batch_size, len(self._left)))
         else:
-            first = self._on_screen(view)[
-                : self._batch_size if self._started else 1
-            ]  # something to see, soon
+            order, _ = _on_screen(view, self._left, self._side)
+            first = order[: self._batch_size if self._started else 1]  # something to see, soon
         self._started = True
         batch = [(int(y), int(x)) for y, x in self._left[first]]
         self._left = np.delete(self._left, first, axis=0)
         return batch
 
-    def _on_screen(self, view: View) -> NDArray[np.intp]:
-        """All that is left, what is on the screen first, from its middle outwards."""
-        centre = np.array([(part.start + part.stop) / 2 for part in view])
-        reach = np.array([(part.stop - part.start) / 2 for part in view]) + self._side / 2
-        offset = np.abs(self._left + self._side / 2 - centre)
-        seen = (offset < reach).all(1)
-        nearest = np.where(seen, offset.max(1), np.inf)
-        return np.asarray(np.argsort(nearest, kind="stable"))
+
+def nearest_to(view: View, corners: Sequence[Corner], side: int) -> list[Corner]:
+    """Those of some patches of this side that are on the screen, from its middle outwards."""
+    order, seen = _on_screen(view, np.array(corners, dtype=np.int64).reshape(-1, 2), side)
+    return [corners[index] for index in order[: int(seen.sum())]]
+
+
+def _on_screen(
+    view: View, corners: NDArray[np.int64], side: int
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """The order of patches, what is on the screen first, from its middle outwards; and which are on the screen."""
+    centre = np.array([(part.start + part.stop) / 2 for part in view])
+    reach = np.array([(part.stop - part.start) / 2 for part in view]) + side / 2
+    offset = np.abs(corners + side / 2 - centre)
+    seen = (offset < reach).all(1)
+    nearest = np.where(seen, offset.max(1), np.inf)
+    return np.argsort(nearest, kind="stable"), seen
 
 
 class _Clock:

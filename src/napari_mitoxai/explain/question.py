@@ -66,13 +66,20 @@ class _Pass:
     def serves(self, needs: Needs) -> bool:
         return self.needs | needs == self.needs
 
+    @property
+    def is_plain_gradient(self) -> bool:
+        """Whether nothing but the gradient of the inputs is read: asked for once, after which nothing need be kept."""
+        return self.trace is None and self.needs == Needs((GRADIENT,))
+
     def back(self, source: Tensor, start: Tensor, rules: Rules) -> Tensor:
         if self.logits.grad_fn is None:
             raise Unsuitable(_UNTRACEABLE)
         if self.trace is not None:
             signal = self.trace.back(self.logits, source, start, rules, again=True)
         else:
-            (signal,) = torch.autograd.grad(self.logits, source, start, retain_graph=True, allow_unused=True)
+            (signal,) = torch.autograd.grad(
+                self.logits, source, start, retain_graph=not self.is_plain_gradient, allow_unused=True
+            )
         if signal is None:
             raise Unsuitable(_UNTRACEABLE)
         return signal
@@ -200,7 +207,10 @@ class Question:
             can be traced.
         """
         run = self._pass_for(Needs((rules,)))
-        return run.back(run.leaf, self.slope if start is None else start, rules)
+        signal = run.back(run.leaf, self.slope if start is None else start, rules)
+        if run.is_plain_gradient:
+            self._pass = None
+        return signal
 
     def steps_met(self, rules: Rules) -> set[type[Step]]:
         """Of the steps that some rules replace, which the network has."""
@@ -283,7 +293,7 @@ class Question:
         Unsuitable
             If the logits do not depend on the input in a way that can be traced.
         """
-        leaf = self.inputs.clone().requires_grad_(traced)
+        leaf = self.inputs.detach().requires_grad_(traced)
         start = leaf.clone()  # not the leaf itself: a network may change its input in place
         with mode or nullcontext():
             logits: Any = self.model(start)
@@ -371,8 +381,9 @@ def as_inputs(inputs: Any, model: nn.Module) -> Tensor:
             "The network was made inside torch.inference_mode, where it cannot be explained: load it outside."
         )
     like = next((value for value in state if value.is_floating_point()), tensor)
+    tensor = tensor.detach().to(device=like.device, dtype=like.dtype)
     # a clone made outside inference mode is an ordinary tensor
-    return tensor.detach().to(device=like.device, dtype=like.dtype).clone()
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _as_targets(target: Target, inputs: Tensor) -> Tensor:

@@ -222,12 +222,16 @@ class MapStore:
                 if y.stop <= y.start or x.stop <= x.start:
                     continue
                 fine = np.asarray(finer[:, y, x])
-                coarser[:, y.start // 2 : y.stop // 2, x.start // 2 : x.stop // 2] = fine.reshape(
-                    channels, fine.shape[1] // 2, 2, fine.shape[2] // 2, 2
-                ).mean((2, 4))
+                coarser[:, y.start // 2 : y.stop // 2, x.start // 2 : x.stop // 2] = _halved(fine)
             datasets.append(_dataset(level, self.grid))
             finer = coarser
         _set_multiscales(group, method, datasets)
+
+
+def _halved(fine: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of 2 x 2 pixels; sums of slices are several times as fast as a mean over two axes."""
+    rows = fine[:, ::2] + fine[:, 1::2]
+    return (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25)
 
 
 def _array(group: Any, name: str, channels: int, shape: tuple[int, int]) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -95,12 +96,18 @@ class Section:
         MitoxaiError
             If the file is damaged, or was taken away since it was opened.
         """
+        return np.asarray(self.read_stored(channels, y=y, x=x), dtype=np.float32)
+
+    def read_stored(
+        self, channels: Sequence[int] | None = None, *, y: slice = slice(None), x: slice = slice(None)
+    ) -> NDArray[Any]:
+        """Read a region now, in the file's own type such as uint16; see `read`."""
         region = self.data[
             :, y, x
         ]  # first the region: taking channels builds the graph of all chunks that are left
         planes = region if channels is None else region[list(channels)]
         try:
-            return np.asarray(planes.compute(scheduler="threads"), dtype=np.float32)
+            return np.asarray(planes.compute(scheduler="threads"))
         except Exception as error:  # a decoder may raise anything on a damaged file
             raise MitoxaiError(
                 f"{self.path} cannot be read ({one_line(error)}): the file is damaged or was moved; copy it again."

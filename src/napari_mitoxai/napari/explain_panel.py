@@ -138,6 +138,7 @@ class ExplainPanel(TaskPanel):
         )
         area = self._area.area(section)
         live = self._live = LiveMaps(self._state, section)
+        live.refresh(now=True)  # what is on the screen is known from the start
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> ExplainResult:
             load_libraries(progress)
@@ -160,13 +161,14 @@ class ExplainPanel(TaskPanel):
             f"Its subject was used to {result.use_of_subject} the model: this is no test of it.",
         )
         what = live.section.name if result.whole else f"This part of {live.section.name}"
-        left_out = "".join(
+        remarks = "".join(
             f"<br>Without {escape(label)}: {escape(reason)}" for label, reason in result.left_out.items()
         )
+        remarks += "".join(f"<br>{escape(note)}" for note in result.notes)
         self._verdict.setText(
             f"<b>{escape(what)} is called {escape(result.verdict['call'])}</b>, {100 * probability:.0f} % sure "
             f"over {result.verdict['patches']} patches. {use}"
-            f"<br>The maps explain {escape(result.target)} and are in {escape(result.maps.name)}.{left_out}"
+            f"<br>The maps explain {escape(result.target)} and are in {escape(result.maps.name)}.{remarks}"
         )
         self._verdict.setToolTip(str(result.maps))
         self.reveal(self._verdict)

@@ -5,7 +5,6 @@ import importlib
 import importlib.util
 import os
 import sys
-from functools import cache
 from pathlib import Path
 
 from napari_mitoxai.common import Progress, ProgressCallback
@@ -24,7 +23,6 @@ def load_libraries(progress: ProgressCallback) -> None:
     importlib.import_module("matplotlib.backends.backend_qtagg")
 
 
-@cache
 def keep_llvms_apart() -> bool:
     """Load Triton's library so that it uses its own LLVM; call this before torch is imported.
 

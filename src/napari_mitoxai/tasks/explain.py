@@ -187,7 +187,7 @@ class ExplainResult:
     use_of_subject : str
         ``train``, ``validation``, ``test`` or ``new``: what the model did with this subject before.
     notes : tuple of str
-        What a reader of the maps should know about how the section was read.
+        What a reader of the maps should know about how the section was read and explained.
     left_out : dict
         Methods that have no meaning for this network, and why.
     whole : bool
@@ -371,7 +371,7 @@ def _result(path: Path, store: "MapStore") -> ExplainResult:
         info["target"],
         info["verdict"],
         info["use_of_subject"],
-        tuple(info["section"]["notes"]),
+        (*info["section"]["notes"], *info.get("notes", [])),
         store.left_out,
         info["area"] is None,
     )
