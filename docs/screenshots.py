@@ -6,13 +6,16 @@ committing them.
 
 import argparse
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton
+
+from napari_mitoxai.napari.cohort_panel import CohortPanel
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -33,6 +36,18 @@ def wait_until(done: Callable[[], bool], timeout: float = 600) -> None:
             raise TimeoutError("the task did not end")
         wait(0.05)
     wait()
+
+
+def study(simulated: Path, place: Path) -> Path:
+    """The simulated sections in folders, with one that is broken and one that is there twice."""
+    for path in simulated.glob("*.ome.tiff"):
+        folder = place / "study" / ("controls" if path.name.startswith("C") else "patients")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder)
+    patients = place / "study" / "patients"
+    shutil.copy(patients / "P03.ome.tiff", patients / "P05.ome.tiff")
+    (patients / "P04.ome.tiff").write_bytes((patients / "P04.ome.tiff").read_bytes()[:10_000])
+    return place / "study"
 
 
 def main() -> None:
@@ -64,6 +79,13 @@ def main() -> None:
         workspace.show_tab("Fibres")
         press("segment")
         keep("fibres")
+        workspace.show_tab("Cohort")
+        table = workspace.findChild(QLineEdit, "cohort")
+        panel = workspace.findChild(CohortPanel)
+        panel.form.set_values({"path": study(Path(table.text()).parent, Path(cache))})
+        press("list")
+        panel.reveal(workspace.findChild(QLabel, "cohort_remarks"))
+        keep("cohort")
         workspace.show_tab("Train")
         press("train")
         keep("train")

@@ -1,6 +1,10 @@
 """What the tests of all rooms share: real data where it is, one simulated cohort, one trained run; nothing of Qt."""
 
+import hashlib
 import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -49,3 +53,46 @@ def trained_run(simulated_cohort, one_thread, tmp_path_factory) -> Path:
         )
     )  # fmt: skip
     return out
+
+
+@pytest.fixture
+def small_published(tmp_path, monkeypatch):
+    """Two small sections on a server of this machine in place of the published ones: their counts, the folder, what was asked for."""
+    import numpy as np
+    from PIL import Image
+
+    from napari_mitoxai.cohort import published
+
+    asked: list[str] = []
+    levels = (8, 2, 6, 6, 6, 3, 14, 3, 7, 5)
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *arguments):
+            pass
+
+    folder, stacks, sections = tmp_path / "served", {}, {}
+    for seed, (subject, group) in enumerate((("C01", "control"), ("P09", "patient"))):
+        place = folder / f"{group}s" / subject
+        place.mkdir(parents=True)
+        rng, planes, files = np.random.default_rng(seed), [], []
+        for channel, level in zip(published._CHANNELS, levels, strict=True):
+            path = place / published._file_name(subject, channel)
+            # flat blocks survive the compression
+            counts = rng.integers(0, level + 1, (16, 16)).repeat(16, 0).repeat(16, 1)
+            Image.fromarray(np.round(counts * 255 / level).astype(np.uint8)).save(path, quality=95)
+            planes.append(counts)
+            files.append(hashlib.sha256(path.read_bytes()).hexdigest())
+        stacks[subject] = np.stack(planes).astype("<u2")
+        digest = hashlib.sha256(stacks[subject].tobytes()).hexdigest()
+        sections[subject] = published._Published(f"{group}s", group, levels, digest, tuple(files))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(published, "ADDRESS", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(published, "SECTIONS", sections)
+    yield stacks, folder, asked
+    server.shutdown()
+    server.server_close()

@@ -355,12 +355,47 @@ def _tell_convert(result: Any) -> None:
     )
 
 
+def _tell_cohort(result: Any) -> None:
+    for row in result.sections:
+        told = [row.path.name + (f" ({row.acquisition})" if row.acquisition else "")]
+        if row.shape is not None:
+            told.append(" x ".join(map(str, row.shape)))
+        if row.patches is not None:
+            told.append(f"{row.patches} patches")
+        if row.missing:
+            told.append(f"lacks {', '.join(row.missing)}")
+        if not row.include:
+            told.append("left out")
+        typer.echo(f"{row.subject or '-':12s} {row.group or '-':10s} {' · '.join(told)}")
+        if row.problem:
+            typer.echo(f"{'':23s} Not read: {row.problem}")
+    for group, subjects in result.groups.items():
+        typer.echo(
+            f"{group or 'No group'}: {len(subjects)} subject{'' if len(subjects) == 1 else 's'} ({', '.join(subjects)})"
+        )
+    typer.echo(f"Channels in every section: {', '.join(result.channels) or 'none'}")
+    for sentence in result.same:
+        typer.echo(f"Same image: {sentence}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    if result.table is not None:
+        typer.echo(f"Table: {result.table}")
+        typer.echo(f"Next: mitoxai train {result.table} --out RUN")
+
+
+def _tell_download(result: Any) -> None:
+    typer.echo(f"Cohort: {result.cohort}")
+    typer.echo(f"Next: mitoxai train {result.cohort} --out RUN")
+
+
 def _tell_demo(result: Any) -> None:
     for line in result.lines:
         typer.echo(line)
 
 
 _add_command("demo", "demo", "DemoParameters", _tell_demo)
+_add_command("download", "download", "DownloadParameters", _tell_download)
+_add_command("cohort", "cohort", "CohortParameters", _tell_cohort)
 _add_command("train", "train", "TrainParameters", _tell_train)
 _add_command("sweep", "sweep", "SweepParameters", _tell_sweep)
 _add_command("leakage", "leakage", "LeakageParameters", _tell_leakage)

@@ -87,7 +87,7 @@ def test_a_bad_table_is_one_sentence(table, text, sentence):
 def test_no_table_a_folder_and_a_picture_are_sentences(tmp_path):
     with pytest.raises(MitoxaiError, match="is not there"):
         read_cohort(tmp_path / "none.csv")
-    with pytest.raises(MitoxaiError, match="not a readable CSV"):
+    with pytest.raises(MitoxaiError, match="has no image files in it"):
         read_cohort(tmp_path)
     (tmp_path / "a.csv").write_bytes(b"II*\0\xff\xfe\xfa" * 50)
     with pytest.raises(MitoxaiError, match=r"a\.csv"):

@@ -1,48 +1,29 @@
 """The cohort table: which section belongs to which subject and group."""
 
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
+from napari_mitoxai.cohort.table import OPTIONAL, REQUIRED, Member, read_table, write_table
+from napari_mitoxai.cohort.tree import read_tree
+from napari_mitoxai.common import CancelToken, MitoxaiError
 
-from napari_mitoxai.common import MitoxaiError
-
-_REQUIRED = ("path", "subject", "group")
-_OPTIONAL = ("section", "batch", "split")
-SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Member:
-    """One section of a cohort: one row of its table.
-
-    Attributes
-    ----------
-    path : Path
-        The file or folder of the section, absolute.
-    subject : str
-        Whose section it is; the unit of every split.
-    group : str
-        ``control``, ``patient`` or any class the user names.
-    section, batch, split : str
-        The optional columns; empty where they are not given.
-    extra : dict
-        All other columns, kept as text.
-    """
-
-    path: Path
-    subject: str
-    group: str
-    section: str = ""
-    batch: str = ""
-    split: str = ""
-    extra: dict[str, str] = field(default_factory=dict)
+TABLE = "cohort.csv"  # what a folder's own table is called
+_NAMED = 3  # sections in a sentence; the others are counted
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The sections of a study, each with its subject and group."""
+    """The sections of a study, each with its subject and group.
+
+    Attributes
+    ----------
+    members : tuple of Member
+        Those that take part.
+    path : Path
+        The table, or the folder, that they were read from.
+    """
 
     members: tuple[Member, ...]
     path: Path
@@ -100,7 +81,7 @@ def _holds(condition: str, members: Sequence[Member], member: Member) -> bool:
         )
     negated, column = column.rstrip().endswith("!"), column.strip("! ")
     wanted = {part.strip() for part in value.split("|")}
-    columns = [*_REQUIRED[1:], *_OPTIONAL, *member.extra]
+    columns = [*REQUIRED[1:], *OPTIONAL, *member.extra]
     if column not in columns:
         raise MitoxaiError(f"The cohort has no column {column!r}: choose one of {', '.join(columns)}.")
     if not any(_value(other, column) for other in members if other.group == member.group):
@@ -118,13 +99,13 @@ def _value(member: Member, column: str) -> str:
 
 
 def read_cohort(path: Path | str) -> Cohort:
-    """Read a cohort table.
+    """Read a cohort from its table, or from the folders that its sections lie in.
 
     Parameters
     ----------
     path : Path
-        A CSV file with the columns ``path``, ``subject`` and ``group`` and, optional, ``section``, ``batch`` and
-        ``split`` (``train``, ``validation`` or ``test``); other columns are kept. Relative paths start at the file.
+        A CSV file as `read_table` describes it, or a folder: its own ``cohort.csv`` where it has one, else its sections
+        as `read_tree` finds them. Rows that are left out (``include`` is ``no``) are not looked at.
 
     Returns
     -------
@@ -137,75 +118,70 @@ def read_cohort(path: Path | str) -> Cohort:
         If any of that does not hold.
     """
     path = Path(path).expanduser()
-    rows = _read_table(path)
-    members = [_member(path, number, row) for number, row in enumerate(rows, start=2)]
+    source, members = read_members(path)
+    members = [member for member in members if member.include]
     if not members:
-        raise MitoxaiError(f"{path.name} has no rows: give one row a section, with path, subject and group.")
-    _refuse_two_values(path, members, "group", "give every section of a person the same group")
+        raise MitoxaiError(f"{path.name} has no section that takes part: write yes under include.")
+    ungrouped = [member for member in members if not member.group]
+    if ungrouped:
+        raise MitoxaiError(
+            f"{path} does not tell the group of {_listed(ungrouped)}: put the sections into folders such as controls and "
+            "patients, or write a table with `mitoxai cohort` and fill in its column group."
+        )
+    _refuse_two_values(source, members, "group", "give every section of a person the same group")
     _refuse_two_values(
-        path, members, "split", "put all sections of a person on one side, as the subject is the unit"
+        source, members, "split", "put all sections of a person on one side, as the subject is the unit"
     )
-    doubled = sorted(
-        {str(member.path) for member in members if sum(m.path == member.path for m in members) > 1}
-    )
+    places = [(member.path, member.acquisition) for member in members]
+    doubled = sorted({str(place[0]) for place in places if places.count(place) > 1})
     if doubled:
-        raise MitoxaiError(f"{path.name} lists {doubled[0]} twice: keep one row a section.")
+        raise MitoxaiError(f"{source.name} lists {doubled[0]} twice: keep one row a section.")
     groups = {member.group for member in members}
     if len(groups) < 2:
         raise MitoxaiError(
-            f"{path.name} has the group {groups.pop()} only: a classifier needs sections of at least two groups, as control and patient."
+            f"{source.name} has the group {groups.pop()} only: a classifier needs sections of at least two groups, as control and patient."
         )
-    return Cohort(tuple(members), path.resolve())
+    return Cohort(tuple(members), source.resolve())
 
 
-def _read_table(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        raise MitoxaiError(
-            f"{path} is not there: give the path of a cohort table with the columns path, subject and group."
-        )
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise MitoxaiError(
-            f"{path.name} is not a readable CSV table ({error}): save it as CSV with a header line."
-        ) from error
-    table.columns = [str(column).strip() for column in table.columns]
-    missing = [column for column in _REQUIRED if column not in table.columns]
-    if missing:
-        raise MitoxaiError(
-            f"{path.name} has no column {', '.join(missing)} (it has {', '.join(table.columns)}): "
-            "a cohort table needs path, subject and group."
-        )
-    return [{str(key): str(value).strip() for key, value in row.items()} for row in table.to_dict("records")]
+def read_members(
+    path: Path, *, lenient: bool = False, cancel: CancelToken | None = None
+) -> tuple[Path, list[Member]]:
+    """Read the rows of a cohort: of a table, or of a folder.
+
+    Returns
+    -------
+    source : Path
+        The table, also that of a folder which has one, or the folder.
+    members : list of Member
+        Not checked against each other.
+
+    Raises
+    ------
+    MitoxaiError
+        If there are none, or the table cannot be read; see `read_table` for `lenient`.
+    Cancelled
+        If it was cancelled.
+    """
+    if not path.is_dir():
+        return path, read_table(path, lenient=lenient)
+    table = path / TABLE
+    if table.is_file():
+        return table, read_table(table, lenient=lenient)
+    return path, read_tree(path, cancel)
 
 
-def _member(table: Path, number: int, row: dict[str, str]) -> Member:
-    empty = [column for column in _REQUIRED if not row[column]]
-    if empty:
-        raise MitoxaiError(
-            f"Line {number} of {table.name} has no {', '.join(empty)}: fill it in, or delete the line."
-        )
-    split = row.get("split", "").lower()
-    if split and split not in SPLITS:
-        raise MitoxaiError(
-            f"Line {number} of {table.name} has the split {split!r}: write train, validation or test, or leave it empty."
-        )
-    image = Path(row["path"]).expanduser()
-    image = image if image.is_absolute() else table.parent / image
-    if not image.exists():
-        raise MitoxaiError(
-            f"Line {number} of {table.name} names {row['path']}, which is not there: correct the path; it starts at the table's folder."
-        )
-    extra = {key: value for key, value in row.items() if key not in (*_REQUIRED, *_OPTIONAL)}
-    return Member(
-        image.resolve(),
-        row["subject"],
-        row["group"],
-        row.get("section", ""),
-        row.get("batch", ""),
-        split,
-        extra,
-    )
+def keep_table(cohort: Cohort, path: Path) -> None:
+    """Keep what a run was trained on: a copy of the table, or one made of the folder."""
+    if cohort.path.is_dir():
+        write_table(path, cohort.members, overwrite=True)
+    else:
+        shutil.copyfile(cohort.path, path)
+
+
+def _listed(members: Sequence[Member]) -> str:
+    names = ", ".join(member.label for member in members[:_NAMED])
+    return f"{names} and {len(members) - _NAMED} more" if len(members) > _NAMED else names
 
 
 def _refuse_two_values(path: Path, members: list[Member], column: str, way_out: str) -> None:

@@ -2,6 +2,7 @@
 
 from napari_mitoxai.imc.acquisitions import Acquisition
 from napari_mitoxai.imc.finding import find_sections
+from napari_mitoxai.imc.folder import GROUP_FOLDERS
 from napari_mitoxai.imc.labels import read_labels
 from napari_mitoxai.imc.mcd import Panorama, read_panoramas
 from napari_mitoxai.imc.names import read_panel
@@ -12,6 +13,7 @@ from napari_mitoxai.imc.writing import write_labels, write_section
 from napari_mitoxai.imc.zarr_writing import write_ome_zarr
 
 __all__ = [
+    "GROUP_FOLDERS",
     "Acquisition",
     "Channel",
     "Panel",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.common import CancelToken, MitoxaiError
 from napari_mitoxai.imc.folder import image_files
 from napari_mitoxai.imc.mcd import MCD_SUFFIXES
 from napari_mitoxai.imc.ome_zarr import is_ome_zarr
@@ -16,7 +16,7 @@ _NOT_SECTIONS = {"masks", "labels", "fibres", "truth"}
 _DEEPEST = 6
 
 
-def find_sections(folder: Path | str) -> list[Path]:
+def find_sections(folder: Path | str, cancel: CancelToken | None = None) -> list[Path]:
     """The sections in a folder, and in the folders in it, in order of their paths.
 
     A folder of image files is one section where each file has one plane, and as many as it has files where not; folders
@@ -26,6 +26,8 @@ def find_sections(folder: Path | str) -> list[Path]:
     ----------
     folder : Path
         Of one section or many.
+    cancel : CancelToken, optional
+        Checked in every folder.
 
     Returns
     -------
@@ -36,9 +38,11 @@ def find_sections(folder: Path | str) -> list[Path]:
     ------
     MitoxaiError
         If there is none.
+    Cancelled
+        If it was cancelled.
     """
     folder = Path(folder).expanduser()
-    found = list(_walk(folder, 0))
+    found = list(_walk(folder, 0, cancel or CancelToken()))
     if not found:
         raise MitoxaiError(
             f"{folder} has no image files in it: give a section, a folder with one TIFF, PNG or JPEG file a channel, or a folder of such."
@@ -56,13 +60,14 @@ def refuse_many(folder: Path) -> None:
     """
     if is_ome_zarr(folder) or image_files(folder):
         return
-    first = [str(path.relative_to(folder)) for path in islice(_walk(folder, 0), 4)]
+    first = [str(path.relative_to(folder)) for path in islice(_walk(folder, 0, CancelToken()), 4)]
     if first:
         listed = ", ".join(first[:3]) + (" ..." if len(first) > 3 else "")
         raise MitoxaiError(f"{folder} is a folder of sections ({listed}): open one of them.")
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
+def _walk(folder: Path, depth: int, cancel: CancelToken) -> Iterator[Path]:
+    cancel.check()
     if folder.name.endswith(".zarr") or is_ome_zarr(folder):
         yield folder
         return
@@ -81,7 +86,7 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
             continue
         if path.is_dir():
             if depth < _DEEPEST and not path.is_symlink():
-                yield from _walk(path, depth + 1)
+                yield from _walk(path, depth + 1, cancel)
         elif name.endswith(MCD_SUFFIXES) or (name.endswith(TEXT_SUFFIXES) and is_imc_text(path)):
             yield path
 

@@ -24,7 +24,7 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 _LOSSY = (".jpg", ".jpeg")
 # what other tools leave beside the channels
 _NOT_CHANNELS = re.compile(r"^\.|thumbs|mitocyto\.png$|BYPIX|(^|_)(cp_)?masks?\.[a-z.]+$", re.IGNORECASE)
-_GROUP_FOLDERS = {"controls": "control", "control": "control", "patients": "patient", "patient": "patient"}
+GROUP_FOLDERS = {"controls": "control", "control": "control", "patients": "patient", "patient": "patient"}
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -47,8 +47,8 @@ def place(path: Path) -> tuple[str | None, str | None]:
     path = path.resolve()
     name = stem(path) if path.is_file() else path.name.removesuffix(".zarr").removesuffix(".ome")
     for subject, group in ((name, path.parent.name), (path.parent.name, path.parent.parent.name)):
-        if group.lower() in _GROUP_FOLDERS:
-            return subject, _GROUP_FOLDERS[group.lower()]
+        if group.lower() in GROUP_FOLDERS:
+            return subject, GROUP_FOLDERS[group.lower()]
     return None, None
 
 

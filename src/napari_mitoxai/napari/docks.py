@@ -7,6 +7,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
 from napari_mitoxai.napari.section_panel import SectionPanel
@@ -50,6 +51,7 @@ def _scrolled(panel: QWidget) -> QScrollArea:
 _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Section": SectionPanel,
     "Fibres": FibresPanel,
+    "Cohort": CohortPanel,
     "Train": TrainPanel,
     "Explain": ExplainPanel,
 }
@@ -91,6 +93,12 @@ class FibresDock(_OneDock):
     """Find the muscle fibres."""
 
     title = "Fibres"
+
+
+class CohortDock(_OneDock):
+    """See and edit what is trained on."""
+
+    title = "Cohort"
 
 
 class TrainDock(_OneDock):

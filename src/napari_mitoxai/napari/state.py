@@ -52,6 +52,11 @@ class WindowState(QObject):
             self._windows.add(window)
             window.installEventFilter(self)
 
+    @property
+    def docks(self) -> int:
+        """How many docks there are, each with the progress and the Cancel button of the running task."""
+        return self._docks
+
     def dock_came(self) -> None:
         """Count a dock."""
         self._docks += 1

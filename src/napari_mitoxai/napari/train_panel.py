@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from napari_mitoxai.cohort import read_cohort
+from napari_mitoxai.cohort import TABLE, read_cohort
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.libraries import load_libraries
@@ -55,6 +55,7 @@ class TrainPanel(TaskPanel):
     def _on_cohort(self, path: Path | None) -> None:
         if path is not None:
             self.form.set_values({"cohort": path})
+            self._on_cohort_path()  # its content may have changed under the same name
             self.form.set_values(self._state.suggestions)
 
     def _on_cohort_path(self) -> None:
@@ -66,6 +67,10 @@ class TrainPanel(TaskPanel):
         if not text:
             self._cohort_says.setText(
                 "Choose a CSV table with the columns path, subject and group; File › Open Sample has a simulated one."
+            )
+        elif Path(text).is_dir() and not (Path(text) / TABLE).is_file():  # walking it could take long
+            self._cohort_says.setText(
+                "This is a folder: list it under Cohort, and use it for training there."
             )
         else:
             try:

@@ -24,7 +24,7 @@ class LeakageParameters(TaskParameters):
     """What the leakage check needs to know."""
 
     cohort: Path = Field(
-        title="Cohort", description="CSV table with the columns path, subject, group.", json_schema_extra={"argument": True}
+        title="Cohort", description="CSV table with the columns path, subject, group; or a folder with the sections, as controls/C01 and patients/P01.", json_schema_extra={"argument": True}
     )  # fmt: skip
     out: Path | None = Field(
         default=None, title="Report", description="JSON file to write the figures to; printed in any case."

@@ -134,7 +134,7 @@ def run(
     cancel = cancel or CancelToken()
     _refuse(parameters)
     progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
-    from napari_mitoxai.cohort import read_cohort
+    from napari_mitoxai.cohort import TABLE, keep_table, read_cohort
     from napari_mitoxai.tasks.training_run import gather, refuse_unfit, train_folds, train_run
 
     cohort = read_cohort(parameters.cohort).where(parameters.where)
@@ -147,7 +147,7 @@ def run(
             metrics, cancelled = train_run(parameters, cohort, patches, work, progress, cancel)
         else:
             metrics, cancelled = train_folds(parameters, cohort, patches, work, progress, cancel)
-        shutil.copyfile(cohort.path, work / "cohort.csv")
+        keep_table(cohort, work / TABLE)
         if not cancelled:
             (work / _BEGUN_FILE).unlink()
         replace(work, parameters.out)

@@ -18,7 +18,7 @@ class TrainingParameters(TaskParameters):
 
     cohort: Path = Field(
         title="Cohort",
-        description="CSV table with the columns path, subject, group and, optional, section, batch, split.",
+        description="CSV table with the columns path, subject, group and, optional, section, batch, split, acquisition; or a folder with the sections, as controls/C01 and patients/P01.",
         json_schema_extra={"argument": True},
     )
     protocol: Literal[tuple(PROTOCOLS)] = Field(  # type: ignore[valid-type]

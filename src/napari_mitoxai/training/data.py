@@ -23,7 +23,7 @@ from napari_mitoxai.cohort import (
     tissue_mask,
 )
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.imc import Panel, Section, read_section
+from napari_mitoxai.imc import Panel, Section
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def gather_patches(
         If a section cannot be read, is smaller than a patch, has no tissue, or lacks a channel, or if two subjects
         have the same picture.
     """
-    sections = [read_section(member.path) for member in cohort.members]
+    sections = [member.read() for member in cohort.members]
     if channels:
         panel_channels = [
             sections[0].panel[i] for i in sections[0].panel.match(channels, what=sections[0].name)
@@ -140,10 +140,10 @@ def gather_patches(
         owners += [member] * (len(counts) - before)
     hashes = patch_hashes(counts)
     repeated = set(
-        refuse_shared(hashes, [owner.subject for owner in owners], [owner.path.name for owner in owners])
+        refuse_shared(hashes, [owner.subject for owner in owners], [owner.label for owner in owners])
     )
     kept = [index for index in range(len(counts)) if index not in repeated]
-    twice = sorted({owners[index].path.name for index in repeated})
+    twice = sorted({owners[index].label for index in repeated})
     notes = (
         (f"{', '.join(twice)} repeats images of the same subject, which were used once.",) if twice else ()
     )
