@@ -4,6 +4,8 @@ BIN := $(VENV)/bin
 # rivals live apart: they bring an OpenCV whose Qt plugins break the window
 ORACLES := .venv-oracles
 DEMO := demo
+# the tests use one thread each; one of the two processes has the windows
+SPREAD := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help demo test test-all lint format docs screenshots benchmarks clean
 
@@ -41,11 +43,11 @@ format: $(VENV)/installed-test
 
 test: $(VENV)/installed-test lint
 	@tools/install_display.sh
-	@tools/with_display.sh $(BIN)/python -m pytest -m "not slow"
+	@tools/with_display.sh $(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 test-all: $(VENV)/installed-dev $(ORACLES)/installed-oracles lint docs
 	@tools/install_display.sh
-	@tools/with_display.sh $(BIN)/python -m pytest
+	@tools/with_display.sh $(BIN)/python -m pytest $(SPREAD)
 	@$(ORACLES)/bin/python -m pytest -m oracle tests/explain
 
 docs: $(VENV)/installed-dev

@@ -15,6 +15,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """Where two processes share the tests: all windows in one of them and first, as they take longest; else file by file."""
+    items.sort(key=lambda item: "window" not in item.path.parts)
+    for item in items:
+        group = "window" if "window" in item.path.parts else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def one_thread():
     """One thread for torch, so that timings and sums do not depend on the machine."""
