@@ -6,10 +6,10 @@ from napari_mitoxai.imc.labels import read_labels
 from napari_mitoxai.imc.mcd import Panorama, read_panoramas
 from napari_mitoxai.imc.names import read_panel
 from napari_mitoxai.imc.panel import Channel, Panel, Role, parse_channel
-from napari_mitoxai.imc.reading import can_read, read_section
+from napari_mitoxai.imc.reading import can_read, read_section, split_address
 from napari_mitoxai.imc.section import Section
 from napari_mitoxai.imc.writing import write_labels, write_section
-from napari_mitoxai.imc.zarr_writing import write_ome_zarr
+from napari_mitoxai.imc.zarr_writing import write_ome_zarr, write_pyramid
 
 __all__ = [
     "Acquisition",
@@ -25,7 +25,9 @@ __all__ = [
     "read_panel",
     "read_panoramas",
     "read_section",
+    "split_address",
     "write_labels",
     "write_ome_zarr",
+    "write_pyramid",
     "write_section",
 ]

@@ -70,7 +70,7 @@ class Panorama:
     id, description : str
         As the operator called it.
     corners_um : tuple of (x, y)
-        Where it lies on the slide, in micrometres: upper left, upper right, lower right, lower left.
+        Where it lies on the slide, in micrometres, y upwards: upper left, upper right, lower right, lower left.
     path : Path
         The .mcd file.
     """
@@ -259,8 +259,18 @@ def _found(path: Path, element: ElementTree.Element, channels: list[ElementTree.
         description,
         (pixels.channels, pixels.height, pixels.width) if pixels is not None else None,
         problem,
+        _corner(element),
     )
     return _Found(entry, names, metals, distance if 0 < distance < 1000 else None, pixels)
+
+
+def _corner(element: ElementTree.Element) -> tuple[float, float] | None:
+    """Where the first pixel's corner lies on the slide; some versions of the instrument's software write it in nanometres."""
+    corner = []
+    for axis in "XY":
+        start, end = _decimal(element, f"ROIStart{axis}PosUm"), _decimal(element, f"ROIEnd{axis}PosUm")
+        corner.append(start / 1000 if abs(start / 1000 - end) < abs(start - end) else start)
+    return (corner[0], corner[1]) if np.isfinite(corner).all() else None
 
 
 def _place(path: Path, element: ElementTree.Element, channels: int) -> _Pixels:

@@ -63,6 +63,11 @@ class Section:
     acquisitions: tuple[Acquisition, ...] = ()
 
     @property
+    def address(self) -> Path:
+        """What `read_section` opens as just this section: its path, with ``#`` and the acquisition in a file of several."""
+        return self.path if self.acquisition is None else self.path.with_name(f"{self.path.name}#{self.acquisition}")
+
+    @property
     def levels(self) -> tuple[da.Array, ...]:
         """The pyramid, finest first; the data alone where the file has none."""
         return (self.data, *self.coarser)

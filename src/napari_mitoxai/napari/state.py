@@ -75,7 +75,7 @@ class WindowState(QObject):
         found = {}
         for layer in self.viewer.layers if self.viewer is not None else ():
             facts = facts_of(layer)
-            if facts is not None and facts.kind == kind and facts.path == str(section.path):
+            if facts is not None and facts.kind == kind and facts.path == str(section.address):
                 found[facts.what] = layer
         return found
 
@@ -148,11 +148,11 @@ class WindowState(QObject):
         paths = [each.path for each in facts]
         if active is not None:
             path: str | None = active.path
-        elif self.section is not None and str(self.section.path) in paths:
-            path = str(self.section.path)
+        elif self.section is not None and str(self.section.address) in paths:
+            path = str(self.section.address)
         else:
             path = paths[-1] if paths else None
-        if path == (str(self.section.path) if self.section is not None else None):
+        if path == (str(self.section.address) if self.section is not None else None):
             return
         try:
             self.section = open_section(path) if path else None
