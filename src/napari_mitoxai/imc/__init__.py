@@ -4,7 +4,7 @@ from napari_mitoxai.imc.acquisitions import Acquisition
 from napari_mitoxai.imc.finding import find_sections
 from napari_mitoxai.imc.labels import read_labels
 from napari_mitoxai.imc.mcd import Panorama, read_panoramas
-from napari_mitoxai.imc.names import read_panel
+from napari_mitoxai.imc.names import read_panel, write_panel
 from napari_mitoxai.imc.panel import Channel, Panel, Role, parse_channel
 from napari_mitoxai.imc.reading import can_read, read_section, split_address
 from napari_mitoxai.imc.section import Section
@@ -28,6 +28,7 @@ __all__ = [
     "split_address",
     "write_labels",
     "write_ome_zarr",
+    "write_panel",
     "write_pyramid",
     "write_section",
 ]

@@ -22,15 +22,12 @@ class Acquisition:
         (C, Y, X), where it is known.
     problem : str
         Why it cannot be opened; empty where it can.
-    corner_um : (x, y) or None
-        Where its upper left corner lies on the slide, in micrometres, y upwards, where the file says so.
     """
 
     id: str
     description: str = ""
     shape: tuple[int, int, int] | None = None
     problem: str = ""
-    corner_um: tuple[float, float] | None = None
 
 
 def choose(path: Path, acquisitions: Sequence[Acquisition], wanted: str | None) -> Acquisition:

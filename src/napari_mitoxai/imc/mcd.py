@@ -59,6 +59,7 @@ class _Found:
     metals: tuple[str, ...]
     pixel_size_um: float | None
     pixels: _Pixels | None
+    corner_um: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ def read_mcd(path: Path, acquisition: str | None = None, panel: PanelTable | Pan
         dialect="Hyperion",
         acquisition=chosen.id if len(found) > 1 else None,
         acquisitions=acquisitions if len(found) > 1 else (),
+        corner_um=one.corner_um,
     )
 
 
@@ -259,9 +261,8 @@ def _found(path: Path, element: ElementTree.Element, channels: list[ElementTree.
         description,
         (pixels.channels, pixels.height, pixels.width) if pixels is not None else None,
         problem,
-        _corner(element),
     )
-    return _Found(entry, names, metals, distance if 0 < distance < 1000 else None, pixels)
+    return _Found(entry, names, metals, distance if 0 < distance < 1000 else None, pixels, _corner(element))
 
 
 def _corner(element: ElementTree.Element) -> tuple[float, float] | None:

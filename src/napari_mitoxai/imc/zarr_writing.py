@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -113,7 +113,8 @@ def write_pyramid(
 ) -> Path:
     """Write the coarser levels of a section alone, as an OME-Zarr 0.5 image that begins at half its resolution.
 
-    A third of the size of `write_ome_zarr`'s, for files whose own pixels are quick to read. An existing image is replaced.
+    For files whose own pixels are quick to read, and for looking at: the means are kept as they are, not rounded to whole numbers.
+    An existing image is replaced.
 
     Parameters
     ----------
@@ -187,7 +188,7 @@ def _open_partial(path: Path, section: Section, finest: int) -> Path:
             shape=shape,
             chunks=(1, _CHUNK, _CHUNK) if not small else (1, *shape[1:]),
             shards=(1, _SHARD, _SHARD) if not small else None,
-            dtype=section.data.dtype,
+            dtype=np.float32 if finest else section.data.dtype,
             dimension_names=("c", "y", "x"),
             config={"write_empty_chunks": False},
         )
@@ -236,13 +237,17 @@ def _fill(
                 else da.from_zarr(root[str(band.level - 1 - finest)], inline_array=True)
             )
             array = root[str(band.level - finest)]
-            array[slice(*band.channels), slice(*band.rows)] = _values(section, source, band, array.shape[2])
+            array[slice(*band.channels), slice(*band.rows)] = _values(
+                section, source, band, array.shape[2], array.dtype
+            )
             with (partial / _FINISHED).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(band.key) + "\n")
         progress(Progress("Converting", done + 1, len(bands), f"level {band.level}"))
 
 
-def _values(section: Section, source: da.Array, band: _Band, width: int) -> NDArray[Any]:
+def _values(
+    section: Section, source: da.Array, band: _Band, width: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
     rows = slice(*band.rows) if band.level == 0 else slice(2 * band.rows[0], 2 * band.rows[1])
     columns = slice(None) if band.level == 0 else slice(0, 2 * width)
     try:
@@ -253,22 +258,12 @@ def _values(section: Section, source: da.Array, band: _Band, width: int) -> NDAr
         ) from error
     if band.level == 0:
         return values
-    return coarsened(values, 2, band.key)
-
-
-def coarsened(values: NDArray[Any], factor: int, seed: Sequence[int]) -> NDArray[Any]:
-    """Means over blocks of `factor` x `factor` pixels of (C, Y, X), in the same data type.
-
-    In whole numbers the mean is rounded up or down by chance, in proportion: rounding would make channels with a mean of less
-    than one half black.
-    """
-    channels, height, width = values.shape
-    blocks = values.reshape(channels, height // factor, factor, width // factor, factor)
-    mean: NDArray[Any] = blocks.mean((2, 4), dtype=np.float64)
-    if values.dtype.kind == "f":
-        return mean.astype(values.dtype)
-    chance = np.random.default_rng(list(seed)).random(mean.shape)
-    rounded: NDArray[Any] = np.floor(mean + chance).astype(values.dtype)
+    channels, height, wide = values.shape
+    mean: NDArray[Any] = values.reshape(channels, height // 2, 2, wide // 2, 2).mean((2, 4), dtype=np.float64)
+    if dtype.kind == "f":
+        return mean.astype(dtype)
+    chance = np.random.default_rng(band.key).random(mean.shape)
+    rounded: NDArray[Any] = np.floor(mean + chance).astype(dtype)
     return rounded
 
 

@@ -66,7 +66,9 @@ class FibresPanel(TaskPanel):
 
         def show(done: tuple[SegmentResult, Any]) -> None:
             result, labels = done
-            facts = LayerFacts("fibres", section.name, str(section.address), "fibres", source=str(result.labels))
+            facts = LayerFacts(
+                "fibres", section.name, str(section.address), "fibres", source=str(result.labels)
+            )
             layer = self._state.add_layer(
                 fibre_layer(
                     labels,
