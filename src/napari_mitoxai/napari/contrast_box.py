@@ -77,7 +77,9 @@ def _percent(name: str, value: float) -> QDoubleSpinBox:
     spin.setDecimals(1)
     spin.setSingleStep(0.1)
     spin.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-    spin.setStyleSheet("QDoubleSpinBox { min-width: 44px; max-width: 44px; padding: 2px 4px; }")  # napari leaves room for buttons
+    spin.setStyleSheet(
+        "QDoubleSpinBox { min-width: 44px; max-width: 44px; padding: 2px 4px; }"
+    )  # napari leaves room for buttons
     spin.setKeyboardTracking(False)
     spin.setValue(value)
     spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
