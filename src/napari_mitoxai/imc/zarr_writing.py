@@ -258,13 +258,21 @@ def _values(
         ) from error
     if band.level == 0:
         return values
-    channels, height, wide = values.shape
-    mean: NDArray[Any] = values.reshape(channels, height // 2, 2, wide // 2, 2).mean((2, 4), dtype=np.float64)
+    mean = halved(values)
     if dtype.kind == "f":
         return mean.astype(dtype)
     chance = np.random.default_rng(band.key).random(mean.shape)
     rounded: NDArray[Any] = np.floor(mean + chance).astype(dtype)
     return rounded
+
+
+def halved(values: NDArray[Any]) -> NDArray[np.floating]:
+    """Means of (..., Y, X) over blocks of 2 x 2 pixels; Y and X are even."""
+    # four views are added many times faster than numpy takes the mean over two short axes; 16 bits are exact in float32
+    values = values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64, copy=False)
+    rows = values[..., ::2, :] + values[..., 1::2, :]
+    means: NDArray[np.floating] = (rows[..., ::2] + rows[..., 1::2]) * values.dtype.type(0.25)
+    return means
 
 
 def _finished(partial: Path) -> set[tuple[int, ...]]:

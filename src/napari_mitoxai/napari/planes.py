@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_mitoxai.imc import Section
 from napari_mitoxai.imc.limits import one_line
+from napari_mitoxai.imc.zarr_writing import halved
 
 _LEAST = 256  # pixels; thinner stored strips are taken several at a time
 _KEPT = 2**29  # bytes of decoded pieces, of all planes together
@@ -72,9 +73,10 @@ class ShownPlane:
         self._edges = tuple(_edges(sizes) for sizes in plane.chunks)
         self.shape: tuple[int, int] = plane.shape
         self.dtype = np.dtype(plane.dtype if dtype is None else dtype)
-        self.chunks = tuple(
-            tuple(np.diff(edges).tolist()) for edges in self._edges
-        )  # napari asks for whole ones
+        self.chunks = (
+            _LEAST,
+            _LEAST,
+        )  # napari asks for whole ones, and draws as much more than the screen shows
         self.size = int(np.prod(self.shape))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -180,11 +182,10 @@ class HalvedPlane:
 
 
 def averaged(values: NDArray[Any], factor: int) -> NDArray[np.float32]:
-    """Means of (Y, X) over blocks of `factor` x `factor` pixels."""
-    height, width = values.shape
-    blocks = values.reshape(height // factor, factor, width // factor, factor)
-    mean: NDArray[np.float32] = blocks.mean((1, 3), dtype=np.float32)
-    return mean
+    """Means of (Y, X) over blocks of `factor` x `factor` pixels, a power of two that divides both sides."""
+    while factor > 1:
+        values, factor = halved(values), factor // 2
+    return np.asarray(values, np.float32)
 
 
 def _one(index: int, size: int) -> slice:
