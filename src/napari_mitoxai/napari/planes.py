@@ -218,7 +218,10 @@ def read_or_tell(section: Section, read: Callable[[], NDArray[Any]]) -> NDArray[
     try:
         return read()
     except Exception as error:  # noqa: BLE001 - a decoder may raise anything on a damaged file
-        if str(section.address) not in _told:
+        closing = (
+            not threading.main_thread().is_alive()
+        )  # then nothing can be read any more, and nobody is left to tell
+        if str(section.address) not in _told and not closing:
             _told.add(str(section.address))
             show_error(
                 f"Parts of {section.path.name} cannot be read and are shown empty ({one_line(error)}): the file is damaged or "
