@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton
+import numpy as np
+from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QToolButton
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 
@@ -50,14 +51,37 @@ def study(simulated: Path, place: Path) -> Path:
     return place / "study"
 
 
+def forty_channels(folder: Path) -> Path:
+    """A simulated section with thirty channels more than the usual ones."""
+    from napari_mitoxai import simulate
+    from napari_mitoxai.imc import Panel, parse_channel, write_section
+
+    made = simulate.section("complex_i_loss", patient=True, size=768, seed=1)
+    others = ("CD45", "CD68", "CD31", "Collagen1", "aSMA", "Desmin", "MYH7", "MYH2", "HLA_ABC", "Ki67")
+    more = [
+        parse_channel(f"{name}{number or ''}", f"{141 + index}Nd")
+        for number in range(3)
+        for index, name in enumerate(others)
+    ]
+    counts = np.concatenate(
+        [made.counts, np.random.default_rng(0).poisson(1, (30, 768, 768)).astype(made.counts.dtype)]
+    )
+    return write_section(folder / "P07.ome.tiff", counts, Panel((*made.panel, *more)))
+
+
 def main() -> None:
     """Walk through the tabs and keep a picture of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, default=IMAGES, help="where the pictures go")
-    images = parser.parse_args().images
+    parser.add_argument(
+        "--only-section", action="store_true", help="only those of the Section tab: no training"
+    )
+    options = parser.parse_args()
+    images = options.images
     images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["MITOXAI_CACHE"] = cache
+        os.environ["MITOXAI_SETTINGS"] = f"{cache}/settings"
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1280, 800)
         _, workspace = viewer.window.add_plugin_dock_widget("napari-mitoxai", "Open workspace")
@@ -76,6 +100,19 @@ def main() -> None:
         wait_until(workspace.findChild(QPushButton, "train").isEnabled)
         viewer.reset_view()
         keep("workspace")
+        viewer.open(forty_channels(Path(cache)), plugin="napari-mitoxai")
+        wait()
+        workspace.findChild(QToolButton, "composite_CI").click()
+        workspace.findChild(QLineEdit, "search").setText("complex")
+        keep("section")
+        workspace.findChild(QLineEdit, "search").clear()
+        if options.only_section:
+            viewer.close()
+            return
+        viewer.layers.clear()
+        viewer.open_sample("napari-mitoxai", "simulated_cohort")
+        wait()
+        viewer.reset_view()
         workspace.show_tab("Fibres")
         press("segment")
         keep("fibres")

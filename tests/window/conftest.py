@@ -93,6 +93,7 @@ def section_path(cohort):
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    """Samples go to a folder of the tests, not to the user's cache."""
+def own_cache(tmp_path_factory, tmp_path, monkeypatch):
+    """Samples go to a folder of the tests, not to the user's cache, and choices are not kept from test to test."""
     monkeypatch.setenv("MITOXAI_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("MITOXAI_SETTINGS", str(tmp_path / "settings"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_mitoxai.imc import Channel, Panel, parse_channel, write_section
+from napari_mitoxai.imc import Panel, parse_channel, write_section
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.styles import ROLE_COLOURS
 
@@ -15,12 +15,9 @@ def opened(viewer, section_path, qtbot):
     return layers
 
 
-def test_each_channel_is_a_named_layer(viewer, opened):
-    assert len(opened) == len(viewer.layers) == 10
-    assert {layer.name for layer in opened} >= {"P01 / NDUFB8", "P01 / Dystrophin"}
-    shown = [layer.name for layer in opened if layer.visible]
-    assert len(shown) == 3
-    assert viewer.layers[-1].name == "P01 / Dystrophin"
+def test_the_usual_channels_are_named_layers(viewer, opened):
+    assert [layer.name for layer in viewer.layers] == ["P01 / NDUFB8", "P01 / TOM22", "P01 / Dystrophin"]
+    assert all(layer.visible for layer in opened)
 
 
 def test_layers_are_in_micrometres_and_add_up(opened):
@@ -84,60 +81,32 @@ def read_tiles(monkeypatch):
     return read
 
 
-def test_opening_reads_a_few_tiles_and_what_is_shown(viewer, tmp_path, read_tiles, qtbot):
-    """A stack of 10 channels of 16 tiles: three tiles a channel for the contrast, and the planes of the three visible ones."""
+def test_opening_reads_what_is_shown_and_once(viewer, tmp_path, read_tiles, qtbot):
+    """A stack of 10 channels of 16 tiles: the planes of the three that are shown, for contrast, levels and picture together."""
     counts = np.random.default_rng(0).poisson(3, (10, 1024, 1024)).astype(np.uint16)
     targets = ("SDHA", "TOM22", "NDUFB8", "OSCP", "GRIM19", "VDAC1", "COX4", "MTCO1", "UqCRC2", "Dystrophin")
     path = write_section(
         tmp_path / "big.ome.tiff", counts, Panel(tuple(parse_channel(target) for target in targets))
     )
-    from napari_mitoxai.napari.reader import get_reader
-
-    layers = get_reader(str(path))(str(path))
-    assert 0 < len(read_tiles) <= 10 * 3
-    read_tiles.clear()
-    for data, keywords, kind in layers:
-        getattr(viewer, f"add_{kind}")(data, **keywords)
+    viewer.open(path, plugin="napari-mitoxai")
     qtbot.wait(100)
-    assert {channel for channel, _, _ in read_tiles} == {1, 2, 9}  # the channels that are shown, and no other
-    assert len(read_tiles) == 3 * 16  # each tile once
+    assert {channel for channel, _, _ in read_tiles} == {1, 2, 9}
+    assert len(read_tiles) == 3 * 16
+    np.testing.assert_array_equal(np.asarray(viewer.layers["big / NDUFB8"].data[0]), counts[2])
 
 
-def test_many_channels_wait_for_a_tick(viewer, workspace, child, tmp_path, qtbot):
-    counts = np.random.default_rng(0).poisson(2, (40, 128, 128)).astype(np.uint16)
-    named = [parse_channel(target) for target in ("Dystrophin", "VDAC1", "NDUFB8")]
-    panel = Panel((*named, *(Channel(f"P{index}", "Xe", 131) for index in range(37))))
-    viewer.open(write_section(tmp_path / "forty.ome.tiff", counts, panel), plugin="napari-mitoxai")
-    assert len(viewer.layers) == 3
-    child("search").setText("P36")
-    channels = child("section_panel/channels")
-    shown = [channels.item(row) for row in range(40) if not channels.item(row).isHidden()]
-    assert [item.text() for item in shown] == ["P36 (131Xe)"]
-    from qtpy.QtCore import Qt
-
-    shown[0].setCheckState(Qt.CheckState.Checked)
-    assert viewer.layers[-1].name == "forty / P36"
-    assert viewer.layers[-1].visible
-    shown[0].setCheckState(Qt.CheckState.Unchecked)
-    assert not viewer.layers["forty / P36"].visible
-
-
-def test_ticks_follow_the_layer_list(viewer, workspace, child, opened):
-    from qtpy.QtCore import Qt
-
-    channels = child("section_panel/channels")
-    rows = {channels.item(row).text().split()[0]: channels.item(row) for row in range(channels.count())}
-    assert rows["Dystrophin"].checkState() == Qt.CheckState.Checked
-    viewer.layers["P01 / Dystrophin"].visible = False
-    assert rows["Dystrophin"].checkState() == Qt.CheckState.Unchecked
-    assert "256 × 256 µm" in child("about").text()
+def test_a_file_without_a_dock_says_where_the_other_channels_are(viewer, section_path, notifications):
+    viewer.open(section_path, plugin="napari-mitoxai")
+    assert [text for _, text in notifications] == [
+        "3 of 10 channels of P01 are shown; the others are in Plugins › MitoXAI › Section."
+    ]
 
 
 def test_opening_again_replaces(viewer, workspace, section_path, qtbot):
     for _ in range(2):
         viewer.open(section_path, plugin="napari-mitoxai")
         qtbot.wait(50)
-    assert len(viewer.layers) == 10
+    assert len(viewer.layers) == 3
     assert not any("[1]" in layer.name for layer in viewer.layers)
 
 
@@ -167,6 +136,30 @@ def test_a_text_file_is_refused_in_the_dock(viewer, workspace, tmp_path, notific
 
     workspace.findChild(SectionPanel).open(str(text))
     assert "notes.txt is not a section" in notifications[0][1]
+
+
+def test_a_damaged_tile_is_empty_and_told_once(viewer, workspace, tmp_path, notifications, qtbot):
+    counts = np.full((1, 512, 512), 7, np.uint16)
+    path = write_section(tmp_path / "hurt.ome.tiff", counts, Panel((parse_channel("Dystrophin"),)))
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        start, size = file.pages[0].dataoffsets[3], file.pages[0].databytecounts[3]
+    content = bytearray(path.read_bytes())
+    content[start : start + size] = b"\xff" * size
+    path.write_bytes(content)
+    from napari_mitoxai.imc import read_section
+    from napari_mitoxai.napari.planes import ShownPlane
+
+    plane = ShownPlane(read_section(path), read_section(path).data[0])
+    shown = np.asarray(plane)
+    plane[300:310, 300:310]
+    np.testing.assert_array_equal(shown[:256], 7)
+    np.testing.assert_array_equal(shown[256:, :256], 7)
+    np.testing.assert_array_equal(shown[256:, 256:], 0)
+    [(severity, text)] = notifications
+    assert severity == "error"
+    assert "Parts of hurt.ome.tiff cannot be read and are shown empty" in text
 
 
 def test_other_files_are_left_to_other_plugins(tmp_path):

@@ -51,6 +51,11 @@ class Member:
     include: bool = True
 
     @property
+    def address(self) -> Path:
+        """What `read_section` opens as just this section: ``slide.mcd#2`` in a file of several."""
+        return self.path.with_name(f"{self.path.name}#{self.acquisition}") if self.acquisition else self.path
+
+    @property
     def label(self) -> str:
         """What to call it in a sentence: its file, and its acquisition where it has one."""
         return f"{self.path.name} ({self.acquisition})" if self.acquisition else self.path.name

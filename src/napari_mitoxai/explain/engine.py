@@ -311,7 +311,7 @@ def open_partial(out: Path, work: Work, request: Request, subject: str | None) -
     info: dict[str, Any] = {
         "section": {
             "name": section.name,
-            "path": str(section.path),
+            "path": str(section.address),
             "subject": subject,
             "shape": list(section.shape),
             "notes": list(section.notes),

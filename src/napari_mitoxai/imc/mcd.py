@@ -59,6 +59,7 @@ class _Found:
     metals: tuple[str, ...]
     pixel_size_um: float | None
     pixels: _Pixels | None
+    corner_um: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Panorama:
     id, description : str
         As the operator called it.
     corners_um : tuple of (x, y)
-        Where it lies on the slide, in micrometres: upper left, upper right, lower right, lower left.
+        Where it lies on the slide, in micrometres, y upwards: upper left, upper right, lower right, lower left.
     path : Path
         The .mcd file.
     """
@@ -174,6 +175,7 @@ def read_mcd(path: Path, acquisition: str | None = None, panel: PanelTable | Pan
         dialect="Hyperion",
         acquisition=chosen.id if len(found) > 1 else None,
         acquisitions=acquisitions if len(found) > 1 else (),
+        corner_um=one.corner_um,
     )
 
 
@@ -260,7 +262,16 @@ def _found(path: Path, element: ElementTree.Element, channels: list[ElementTree.
         (pixels.channels, pixels.height, pixels.width) if pixels is not None else None,
         problem,
     )
-    return _Found(entry, names, metals, distance if 0 < distance < 1000 else None, pixels)
+    return _Found(entry, names, metals, distance if 0 < distance < 1000 else None, pixels, _corner(element))
+
+
+def _corner(element: ElementTree.Element) -> tuple[float, float] | None:
+    """Where the first pixel's corner lies on the slide; some versions of the instrument's software write it in nanometres."""
+    corner = []
+    for axis in "XY":
+        start, end = _decimal(element, f"ROIStart{axis}PosUm"), _decimal(element, f"ROIEnd{axis}PosUm")
+        corner.append(start / 1000 if abs(start / 1000 - end) < abs(start - end) else start)
+    return (corner[0], corner[1]) if np.isfinite(corner).all() else None
 
 
 def _place(path: Path, element: ElementTree.Element, channels: int) -> _Pixels:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.common.files import written_beside
 from napari_mitoxai.imc.limits import one_line
 from napari_mitoxai.imc.panel import Channel, Panel, Role, canonical, parse_channel
 
@@ -237,3 +238,37 @@ def _by_user(channels: list[Channel], table: PanelTable, what: str, notes: list[
     if unmatched:
         notes.append(f"{table.name} does not name {', '.join(unmatched)}; the file's own names are kept.")
     return named
+
+
+def write_panel(path: Path, panel: Panel, *, overwrite: bool = False) -> Path:
+    """Write a panel as a table that `read_panel` reads.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.csv``.
+    panel : Panel
+        Isotopes, targets and roles.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    MitoxaiError
+        If `path` exists and may not be replaced, or cannot be written.
+    """
+    with (
+        written_beside(path, overwrite=overwrite) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(["channel", "name", "role"])
+        for channel in panel:
+            table.writerow(
+                [
+                    f"{channel.metal}{channel.mass}" if channel.metal else "",
+                    channel.target,
+                    channel.role.value,
+                ]
+            )
+    return path

@@ -43,6 +43,18 @@ def can_read(path: Path | str) -> bool:
     return reader is not None and (reader is not read_text or is_imc_text(path))
 
 
+def split_address(address: Path | str) -> tuple[Path, str | None]:
+    """The file or folder, and the acquisition in it, that an address names: ``slide.mcd#2`` is acquisition 2 of ``slide.mcd``.
+
+    A path that is there is taken as it is, whatever signs are in its name.
+    """
+    path = Path(address).expanduser()
+    name, sign, acquisition = path.name.rpartition("#")
+    if not sign or not name or not acquisition or path.exists() or not path.with_name(name).exists():
+        return path, None
+    return path.with_name(name), acquisition
+
+
 def read_section(
     path: Path | str, *, acquisition: str | int | None = None, panel: Path | str | Panel | None = None
 ) -> Section:
@@ -52,7 +64,7 @@ def read_section(
     ----------
     path : Path
         A TIFF or OME-TIFF stack, an OME-Zarr, an .mcd or .txt of the instrument, or a folder with one image file a channel
-        (TIFF, JPEG or PNG).
+        (TIFF, JPEG or PNG). ``slide.mcd#2`` is acquisition 2 of a file with several.
     acquisition : str or int, optional
         Which image of a file that has several, by its id or description; the first that can be opened by default.
     panel : Path or Panel, optional
@@ -68,12 +80,12 @@ def read_section(
     MitoxaiError
         If it is not there, no image, damaged, or its planes do not fit together.
     """
-    path = Path(path).expanduser()
+    path, addressed = split_address(path)
     if not path.exists():
         raise MitoxaiError(f"{path} is not there: check the path.")
     if not path.is_file() and not path.is_dir():  # a device may never end
         raise MitoxaiError(f"{path} is no file and no folder: give the section's own.")
-    wanted = None if acquisition is None else str(acquisition)
+    wanted = addressed if acquisition is None else str(acquisition)
     names = read_panel(panel) if isinstance(panel, str | Path) else panel
     try:
         if path.is_dir() and not path.name.endswith(".zarr"):
@@ -98,4 +110,4 @@ def _reader(path: Path) -> FileReader:
     return reader
 
 
-__all__ = ["can_read", "read_section", "stem"]
+__all__ = ["can_read", "read_section", "split_address", "stem"]

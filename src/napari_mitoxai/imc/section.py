@@ -47,6 +47,9 @@ class Section:
         Which of `acquisitions` this is.
     acquisitions : tuple of Acquisition
         All that the file holds, where it holds several; also those that cannot be opened.
+    corner_um : (x, y) or None
+        Where the upper left corner of the section lies on the instrument's slide, in micrometres, y upwards; None where the
+        file does not say.
     """
 
     name: str
@@ -62,6 +65,16 @@ class Section:
     dialect: str = ""
     acquisition: str | None = None
     acquisitions: tuple[Acquisition, ...] = ()
+    corner_um: tuple[float, float] | None = None
+
+    @property
+    def address(self) -> Path:
+        """What `read_section` opens as just this section: its path, with ``#`` and the acquisition in a file of several."""
+        return (
+            self.path
+            if self.acquisition is None
+            else self.path.with_name(f"{self.path.name}#{self.acquisition}")
+        )
 
     @property
     def levels(self) -> tuple[da.Array, ...]:

@@ -119,7 +119,7 @@ class AreaChooser(QWidget):
     def _fibres(self, section: Section) -> Labels:
         for layer in reversed(self._state.viewer.layers):
             facts = facts_of(layer)
-            if facts is not None and facts.kind == "fibres" and facts.path == str(section.path):
+            if facts is not None and facts.kind == "fibres" and facts.path == str(section.address):
                 return layer
         raise MitoxaiError(
             f"{section.name} has no fibres yet: segment them on the Fibres tab, or open their labels."

@@ -23,6 +23,7 @@ from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressC
 from napari_mitoxai.common.files import remove
 from napari_mitoxai.napari.cohort_table import CohortTable
 from napari_mitoxai.napari.forms import Form
+from napari_mitoxai.napari.layers import channel_layers
 from napari_mitoxai.napari.opening import open_section
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import cache_folder, suggest
@@ -264,19 +265,14 @@ class CohortPanel(TaskPanel):
         """Open the section of a row in the window."""
         if self._shown is None:
             return
-        member = self._shown.members[row]
         try:
-            if member.acquisition and open_section(member.path).acquisition != member.acquisition:
-                show_info(
-                    f"{member.path.name} holds several acquisitions, of which the window shows the first: write this one "
-                    f"with `mitoxai convert --acquisition {member.acquisition}` to open it."
-                )
-                return
-            self._state.viewer.open(str(member.path), plugin="napari-mitoxai")
+            section = open_section(self._shown.members[row].address, self._state.display)
+            layers = channel_layers(section, display=self._state.display)
         except MitoxaiError as error:
             show_error(str(error))
-        except ValueError:  # npe2 refuses what the reader's patterns do not cover
-            show_error(f"{member.path.name} is not a section that the window can open.")
+            return
+        for layer in layers:
+            self._state.add_layer(layer)
 
     # --- keeping --------------------
 

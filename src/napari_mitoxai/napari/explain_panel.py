@@ -130,7 +130,7 @@ class ExplainPanel(TaskPanel):
         names = self.form.field("methods").value()
         parameters = self.form.parameters(
             run=run.path,
-            sections=[section.path],
+            sections=[section.address],
             methods=self._settings.labels(names),
             settings=self._settings.settings(names),
             target=self._target.currentData(),

@@ -58,7 +58,7 @@ class FibresPanel(TaskPanel):
         section = self._state.section
         if section is None:
             return
-        parameters = self.form.parameters(section=section.path)
+        parameters = self.form.parameters(section=section.address)
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> tuple[SegmentResult, Any]:
             result = segment(parameters, progress, cancel)
@@ -66,7 +66,9 @@ class FibresPanel(TaskPanel):
 
         def show(done: tuple[SegmentResult, Any]) -> None:
             result, labels = done
-            facts = LayerFacts("fibres", section.name, str(section.path), "fibres", source=str(result.labels))
+            facts = LayerFacts(
+                "fibres", section.name, str(section.address), "fibres", source=str(result.labels)
+            )
             layer = self._state.add_layer(
                 fibre_layer(
                     labels,

@@ -8,8 +8,13 @@ import numpy as np
 from napari.utils.colormaps import direct_colormap
 from numpy.typing import ArrayLike
 
-from napari_mitoxai.imc import Panel, Role, Section
+from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc import Panel, Panorama, Role, Section
 from napari_mitoxai.napari.contrast import sampled_limits
+from napari_mitoxai.napari.display import Display
+from napari_mitoxai.napari.overview import Enlarged, Overview
+from napari_mitoxai.napari.planes import HalvedPlane, ShownPlane
+from napari_mitoxai.napari.pyramids import has_slow_pieces, needs_pyramid
 from napari_mitoxai.napari.styles import COMPLEXES, FIBRE_OUTLINE, channel_colormap, map_colormap
 
 if TYPE_CHECKING:
@@ -18,11 +23,12 @@ if TYPE_CHECKING:
 # Under this key of layer.metadata the plugin keeps what a layer shows and where it came from.
 METADATA_KEY = "mitoxai"
 UNITS = ("um", "um")
-# Forty layers take napari more than ten seconds to add; beyond this many channels the rest waits for a tick.
-MANY_CHANNELS = 12
+_COARSEST = 700  # pixels; a level that fits in this is the last: less than a screen
 _EMPTY_LIMIT = 1e-6
+_UNKNOWN_LIMITS = (0.0, 10.0)  # until an overview tells
 
 LayerTuple = tuple[Any, dict[str, Any], str]
+Plane = ShownPlane | HalvedPlane | Enlarged
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,13 @@ class LayerFacts:
     Attributes
     ----------
     kind : str
-        ``channel``, ``map`` or ``fibres``.
+        ``channel``, ``map``, ``fibres`` or ``panorama``.
     section : str
         Name of the section.
     path : str
-        Its file or folder.
+        Its address: the file or folder, with ``#`` and the acquisition in a file of several.
     what : str
-        The channel's target, the map's method, or ``fibres``.
+        The channel's target, the map's method, the panorama's name, or ``fibres``.
     how : str
         The class a map explains; empty elsewhere.
     source : str
@@ -78,8 +84,33 @@ def shown_first(panel: Panel) -> list[int]:
     return first or [0]
 
 
+def shown_levels(section: Section, channel: int) -> list[Plane]:
+    """What a layer shows of a channel, finest first.
+
+    The stored pyramid; for a small section one that is averaged in memory, since every fourth pixel of a picture of counts is noise;
+    for a large one an overview that fills in the background. Where there are several levels they are decimal numbers, as means are.
+    """
+    if section.coarser:
+        return [ShownPlane(section, level[channel], np.float32) for level in section.levels]
+    if not needs_pyramid(section):
+        levels: list[Plane] = [ShownPlane(section, section.data[channel], np.float32)]
+        while max(levels[-1].shape) > _COARSEST and min(levels[-1].shape) > 1:
+            assert isinstance(levels[-1], ShownPlane | HalvedPlane)
+            levels.append(HalvedPlane(levels[-1]))
+        return levels if len(levels) > 1 else [ShownPlane(section, section.data[channel])]
+    overview = Overview(section, section.data[channel])
+    enlarged = [Enlarged(overview, 2**power) for power in range(overview.factor.bit_length())]
+    if has_slow_pieces(section):  # whatever moves the picture would decode a whole plane
+        return [*enlarged]
+    return [ShownPlane(section, section.data[channel], np.float32), *enlarged[1:]]
+
+
 def channel_layers(
-    section: Section, channels: Sequence[int] | None = None, *, visible: Sequence[int] | None = None
+    section: Section,
+    channels: Sequence[int] | None = None,
+    *,
+    visible: Sequence[int] | None = None,
+    display: Display | None = None,
 ) -> list[LayerTuple]:
     """Channels of a section as image layers.
 
@@ -88,9 +119,11 @@ def channel_layers(
     section : Section
         Stays lazy; a few tiles are read for the contrast.
     channels : sequence of int, optional
-        Which planes; by default all, or only those shown first where there are many.
+        Which planes; by default those shown first. A layer costs napari a third of a second: the others wait until they are wanted.
     visible : sequence of int, optional
-        Which of them are visible; by default those shown first.
+        Which of them are visible; all by default.
+    display : Display, optional
+        How channels are shown in this window.
 
     Returns
     -------
@@ -102,39 +135,88 @@ def channel_layers(
     MitoxaiError
         If the file is damaged.
     """
-    shown = list(shown_first(section.panel) if visible is None else visible)
-    if channels is None:
-        channels = shown if len(section.panel) > MANY_CHANNELS else range(len(section.panel))
-    ordered = [c for c in channels if c not in shown] + [c for c in reversed(shown) if c in channels]
-    limits = sampled_limits(section, ordered)
-    return [
-        _channel_layer(section, channel, low_high, channel in shown)
-        for channel, low_high in zip(ordered, limits, strict=True)
-    ]
+    display = display or Display()
+    wanted = list(shown_first(section.panel) if channels is None else channels)
+    shown = wanted if visible is None else list(visible)
+    ordered = [c for c in wanted if c not in shown] + [c for c in reversed(wanted) if c in shown]
+    return [_channel_layer(section, channel, display, channel in shown) for channel in ordered]
 
 
-def _channel_layer(section: Section, index: int, limits: tuple[float, float], visible: bool) -> LayerTuple:
+def _channel_layer(section: Section, index: int, display: Display, visible: bool) -> LayerTuple:
     channel = section.panel[index]
-    facts = LayerFacts("channel", section.name, str(section.path), channel.target)
+    facts = LayerFacts("channel", section.name, str(section.address), channel.target)
+    levels = shown_levels(section, index)
+    limits = display.common_limits(channel.target)
+    own = [level for level in levels[:1] if isinstance(level, ShownPlane)]
+    provisional = limits is None and not own
+    if limits is None:
+        limits = sampled_limits(section, own, display.percentiles)[0] if own else _UNKNOWN_LIMITS
+    colour = display.colour(channel)
     keywords = {
         "name": facts.name,
         "scale": (section.pixel_size_um,) * 2,
         "units": UNITS,
         "contrast_limits": limits,
-        "colormap": channel_colormap(channel.role),
+        "colormap": channel_colormap(colour, limits if display.arcsinh else None),
         "blending": "additive",
         "visible": visible,
         "metadata": facts.metadata(
             channel=index,
             label=channel.label,
             role=str(channel.role),
+            colour=colour,
+            name_from=channel.source,
+            provisional_contrast=provisional,
             pixel_size_um=section.pixel_size_um,
             subject=section.subject,
             group=section.group,
             notes=list(section.notes),
         ),
     }
-    return section.data[index], keywords, "image"
+    if len(levels) > 1:
+        keywords["multiscale"] = True
+    return (levels if len(levels) > 1 else levels[0]), keywords, "image"
+
+
+def panorama_layer(panorama: Panorama, section: Section, corner_um: tuple[float, float]) -> LayerTuple:
+    """A picture of the slide as a layer that lies under a section of it as it lies on the slide.
+
+    Parameters
+    ----------
+    panorama : Panorama
+        Read now.
+    section : Section
+        The acquisition; the centre of its first pixel is the origin.
+    corner_um : (x, y)
+        Of the acquisition on the slide, y upwards.
+
+    Raises
+    ------
+    MitoxaiError
+        If the picture is damaged, or does not say where it lies.
+    """
+    corners = np.array(panorama.corners_um)
+    picture = panorama.read()
+    height, width = picture.shape[:2]
+    # from the slide's axes (x, y upwards) to the section's (y downwards, x); the corner of its first pixel is half a pixel off
+    placed = (
+        np.stack([corner_um[1] - corners[:, 1], corners[:, 0] - corner_um[0]], -1) - section.pixel_size_um / 2
+    )
+    down, right = (placed[3] - placed[0]) / height, (placed[1] - placed[0]) / width
+    if not np.isfinite(placed).all() or abs(np.linalg.det([down, right])) < _EMPTY_LIMIT:
+        raise MitoxaiError(f"{panorama.description or panorama.id} does not say where it lies on the slide.")
+    affine = np.eye(3)
+    affine[:2, 0], affine[:2, 1] = down, right
+    affine[:2, 2] = placed[0] + (down + right) / 2
+    facts = LayerFacts("panorama", section.name, str(section.address), panorama.description or panorama.id)
+    keywords = {
+        "name": facts.name,
+        "affine": affine,
+        "units": UNITS,
+        "rgb": True,
+        "metadata": facts.metadata(corners_um=[list(corner) for corner in panorama.corners_um]),
+    }
+    return picture, keywords, "image"
 
 
 def map_layer(

@@ -131,7 +131,7 @@ class LiveMaps(Watcher):
             facts = LayerFacts(
                 "map",
                 self.section.name,
-                str(self.section.path),
+                str(self.section.address),
                 label,
                 store.explained,
                 str(store.path),
@@ -161,7 +161,12 @@ def on_screen(viewer: Any, section: Section) -> Region | None:
     """The rows and columns of a section, in its pixels, that a viewer shows; None if it shows none of its channels."""
     for layer in viewer.layers:
         facts = facts_of(layer)
-        if facts is None or facts.kind != "channel" or facts.path != str(section.path) or not layer.visible:
+        if (
+            facts is None
+            or facts.kind != "channel"
+            or facts.path != str(section.address)
+            or not layer.visible
+        ):
             continue
         corners = np.asarray(layer.corner_pixels)[:, -2:]
         if getattr(layer, "multiscale", False):

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import platformdirs
+
 
 def suggest(beside: Path, name: str, ending: str = "") -> Path:
     """The first free path ``name``, ``name_2``, ... in the folder of `beside`.
@@ -24,6 +26,12 @@ def suggest(beside: Path, name: str, ending: str = "") -> Path:
 
 
 def cache_folder() -> Path:
-    """Where simulated samples are kept: ``MITOXAI_CACHE``, or a folder of the user's cache."""
+    """Where what can be made again is kept, samples and pyramids: ``MITOXAI_CACHE``, or a folder of the user's cache."""
     given = os.environ.get("MITOXAI_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "napari-mitoxai"
+    return Path(given) if given else Path(platformdirs.user_cache_dir("napari-mitoxai", appauthor=False))
+
+
+def settings_folder() -> Path:
+    """Where the user's choices are kept: ``MITOXAI_SETTINGS``, or a folder of the user's settings."""
+    given = os.environ.get("MITOXAI_SETTINGS")
+    return Path(given) if given else Path(platformdirs.user_config_dir("napari-mitoxai", appauthor=False))

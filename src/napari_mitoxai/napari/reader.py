@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari.utils.notifications import show_error
+import napari
+from napari.utils.notifications import show_error, show_info
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import can_read
+from napari_mitoxai.napari.display import Display
 from napari_mitoxai.napari.layers import channel_layers, store_layers
 from napari_mitoxai.napari.opening import open_section
+from napari_mitoxai.napari.state import state_of
 
 ReaderFunction = Callable[[str | Sequence[str]], list[tuple[Any, ...]]]
 
@@ -53,7 +56,16 @@ def _layers(path: Path) -> list[tuple[Any, ...]]:
         from napari_mitoxai.explain.store import open_maps
 
         return [*store_layers(open_maps(path))]
-    return [*channel_layers(open_section(path))]
+    viewer = napari.current_viewer()
+    state = state_of(viewer) if viewer is not None else None
+    display = state.display if state is not None else Display()
+    section = open_section(path, display)
+    layers = channel_layers(section, display=display)
+    if state is not None and not state.docks and len(layers) < len(section.panel):
+        show_info(
+            f"{len(layers)} of {len(section.panel)} channels of {section.name} are shown; the others are in Plugins › MitoXAI › Section."
+        )
+    return [*layers]
 
 
 def _is_map_store(path: Path) -> bool:

@@ -51,7 +51,7 @@ class ShownChannel(QComboBox):
         found = []
         for layer in viewer.layers:
             facts = facts_of(layer)
-            ours = facts is not None and facts.kind == "map" and facts.path == str(section.path)
+            ours = facts is not None and facts.kind == "map" and facts.path == str(section.address)
             if ours and len(_channels(layer)) > 1:
                 found.append(layer)
         return found

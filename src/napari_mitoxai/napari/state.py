@@ -10,8 +10,11 @@ from qtpy.QtWidgets import QWidget
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Section
+from napari_mitoxai.napari.channel_display import ChannelDisplay
+from napari_mitoxai.napari.display import kept_display
 from napari_mitoxai.napari.layers import LayerTuple, facts_of
 from napari_mitoxai.napari.opening import open_section
+from napari_mitoxai.napari.overview import OverviewRefresher
 from napari_mitoxai.napari.runner import TaskRunner
 from napari_mitoxai.napari.runs import RunSummary
 
@@ -29,15 +32,20 @@ class WindowState(QObject):
         # a strong reference would keep a closed window alive
         self._viewer = weakref.ref(viewer)
         self.runner = TaskRunner()
+        self.display = kept_display()
+        self.channels = ChannelDisplay(self)
         self.section: Section | None = None
         self.run: RunSummary | None = None
         self.cohort: Path | None = None
         self.suggestions: dict[str, Any] = {}
         self._windows: weakref.WeakSet[QWidget] = weakref.WeakSet()
         self._docks = 0
+        self._overviews = OverviewRefresher(viewer, self.channels.settle)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
         viewer.layers.selection.events.active.connect(self._on_active)
+        for layer in viewer.layers:
+            self._follow(layer)
         self._find_section()
 
     @property
@@ -80,7 +88,7 @@ class WindowState(QObject):
         found = {}
         for layer in self.viewer.layers if self.viewer is not None else ():
             facts = facts_of(layer)
-            if facts is not None and facts.kind == kind and facts.path == str(section.path):
+            if facts is not None and facts.kind == kind and facts.path == str(section.address):
                 found[facts.what] = layer
         return found
 
@@ -99,9 +107,9 @@ class WindowState(QObject):
         return added
 
     def _put_in_order(self, layer: Any) -> None:
-        """Channels lie below maps, and maps below the outlines of fibres."""
+        """Pictures of the slide lie below channels, these below maps, and maps below the outlines of fibres."""
         layers, mine = self.viewer.layers, facts_of(layer)
-        order = ("channel", "map", "fibres")
+        order = ("panorama", "channel", "map", "fibres")
         for index, other in enumerate(layers):
             facts = facts_of(other)
             if mine is not None and facts is not None and order.index(facts.kind) > order.index(mine.kind):
@@ -111,11 +119,37 @@ class WindowState(QObject):
     def _on_layers(self, event: Any = None) -> None:
         value = getattr(event, "value", None)
         if getattr(event, "type", "") == "inserted" and value is not None:
-            value.events.visible.connect(self._on_visible)
+            self._follow(value)
+            facts = facts_of(value)
+            if facts is not None and facts.kind == "channel" and self._is_another(facts.path):
+                QTimer.singleShot(0, lambda: self.show_alone(facts.path))
             # after napari is done with adding it
             QTimer.singleShot(0, lambda: self._replace_twin(value))
         self._find_section()
         self.layers_changed.emit()
+
+    def _is_another(self, address: str) -> bool:
+        return self.section is not None and str(self.section.address) != address
+
+    def show_alone(self, address: str) -> None:
+        """Hide the layers of all other sections, which lie at the same place, and fit the view; not in napari's grid."""
+        viewer = self.viewer
+        if viewer is None or viewer.canvas.grid.enabled:
+            return
+        mine = []
+        for layer in viewer.layers:
+            facts = facts_of(layer)
+            if facts is not None and facts.path == address:
+                mine.append(layer)
+            elif facts is not None:
+                layer.visible = False
+        if mine:
+            viewer.fit_to_view(layers=mine)
+
+    def _follow(self, layer: Any) -> None:
+        layer.events.visible.connect(self._on_visible)
+        self.channels.watch(layer)
+        self._overviews.look()
 
     def _replace_twin(self, layer: Any) -> None:
         """Nothing is there twice: what is opened again takes the place of what was open.
@@ -153,19 +187,25 @@ class WindowState(QObject):
         paths = [each.path for each in facts]
         if active is not None:
             path: str | None = active.path
-        elif self.section is not None and str(self.section.path) in paths:
-            path = str(self.section.path)
+        elif self.section is not None and str(self.section.address) in paths:
+            path = str(self.section.address)
         else:
             path = paths[-1] if paths else None
-        if path == (str(self.section.path) if self.section is not None else None):
+        if path == (str(self.section.address) if self.section is not None else None):
             return
         try:
-            self.section = open_section(path) if path else None
+            self.section = open_section(path, self.display) if path else None
         except MitoxaiError:  # a map whose section was moved: it can be looked at, not explained again
             self.section = None
         self.section_changed.emit(self.section)
 
     # --- what is in use --------------------
+
+    def reopen_section(self) -> None:
+        """Look at the section in use anew: its roles were changed, or its pyramid was made."""
+        if self.section is not None:
+            self.section = open_section(self.section.address, self.display)
+            self.section_changed.emit(self.section)
 
     def set_run(self, run: RunSummary | None) -> None:
         """Use a model."""

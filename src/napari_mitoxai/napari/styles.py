@@ -13,18 +13,45 @@ FIBRE_OUTLINE = "#ffffff"
 
 # Below this fraction of its scale an unsigned map fades out, so that the tissue stays visible under it.
 _FADE = 0.35
+_STEPS = 256  # of a scale that is not straight
+
+
+@lru_cache(maxsize=512)
+def channel_colormap(colour: str, arcsinh: tuple[float, float] | None = None) -> Colormap:
+    """Black to a colour, for additive blending.
+
+    Parameters
+    ----------
+    colour : str
+        ``#rrggbb``.
+    arcsinh : (float, float), optional
+        The limits of the layer, in counts: the colour then follows the arcsinh of the counts between them. The counts
+        themselves, which the window shows under the mouse, stay as they are.
+    """
+    name = next((role for role, own in _role_colours().items() if own == colour), colour)
+    full = np.array([*(int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)), 1.0])
+    if arcsinh is None:
+        return Colormap([[0, 0, 0, 1], full], name=f"mitoxai {colour}", display_name=name)
+    low, high = arcsinh
+    counts = np.arcsinh(np.linspace(low, high, _STEPS))
+    strength = (counts - counts[0]) / (counts[-1] - counts[0])
+    colours = strength[:, None] * full
+    colours[:, 3] = 1
+    return Colormap(colours, name=f"mitoxai arcsinh {colour}", display_name=f"{name}, arcsinh")
 
 
 @lru_cache
-def channel_colormap(role: Role) -> Colormap:
-    """Black to the role's colour, for additive blending."""
-    return Colormap([[0, 0, 0, 1], [*ROLE_COLOURS[role], 1]], name=f"mitoxai {role}", display_name=str(role))
+def _role_colours() -> dict[str, str]:
+    return {role: _hex(colour) for role, colour in ROLE_COLOURS.items()}
+
+
+def _hex(colour: tuple[float, float, float]) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
 def role_colour(channel: Channel) -> str:
     """The hue of a channel's role, as ``#rrggbb``."""
-    red, green, blue = (round(255 * part) for part in ROLE_COLOURS[channel.role])
-    return f"#{red:02x}{green:02x}{blue:02x}"
+    return _role_colours()[channel.role]
 
 
 @lru_cache

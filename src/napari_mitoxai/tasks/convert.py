@@ -6,10 +6,10 @@ from pathlib import Path
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, ProgressCallback, no_progress
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ReadingParameters
 
 
-class ConvertParameters(TaskParameters):
+class ConvertParameters(ReadingParameters):
     """What converting needs to know."""
 
     path: Path = Field(
@@ -19,16 +19,6 @@ class ConvertParameters(TaskParameters):
         title="OME-Zarr",
         description="The image to write, ending in .ome.zarr.",
         json_schema_extra={"argument": True},
-    )
-    acquisition: str | None = Field(
-        default=None,
-        title="Acquisition",
-        description="Which image of a file with several, by its id or description; the first by default.",
-    )
-    panel: Path | None = Field(
-        default=None,
-        title="Panel",
-        description="A table with the columns channel and name; it goes before the names in the file.",
     )
     overwrite: bool = Field(
         default=False, title="Replace existing image", description="Whether an existing OME-Zarr may be replaced.",

@@ -251,7 +251,10 @@ def _from_sidecar(parameters: FigureParameters) -> FigureParameters:
         if values.get(name) is not None:
             values[name] = (sidecar.resolve().parent / values[name]).resolve()
     made = validated(FigureParameters, {**values, "out": parameters.out, "overwrite": parameters.overwrite})
-    for name, path in (("section_sha256", made.section), ("fibres_sha256", made.fibres)):
+    from napari_mitoxai.imc import split_address
+
+    section = split_address(made.section)[0]
+    for name, path in (("section_sha256", section), ("fibres_sha256", made.fibres)):
         expected = content["inputs"].get(name)
         if expected is not None and (path is None or not path.is_file() or sha256(path) != expected):
             raise MitoxaiError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ReadingParameters
 
 if TYPE_CHECKING:
     from napari_mitoxai.imc import Section
@@ -15,23 +15,13 @@ if TYPE_CHECKING:
 _NAMED = 3  # sections in a warning; the others are counted
 
 
-class InfoParameters(TaskParameters):
+class InfoParameters(ReadingParameters):
     """What to look at."""
 
     path: Path = Field(
         title="Path",
         description="A section, a file or a folder, or a folder of many.",
         json_schema_extra={"argument": True},
-    )
-    acquisition: str | None = Field(
-        default=None,
-        title="Acquisition",
-        description="Which image of a file with several, by its id or description; the first by default.",
-    )
-    panel: Path | None = Field(
-        default=None,
-        title="Panel",
-        description="A table with the columns channel and name; it goes before the names in the file.",
     )
 
 

@@ -1,9 +1,10 @@
 """Parameter models: one a task; they make the form, the command line, the run's config and the provenance."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_mitoxai.common import MitoxaiError
 
@@ -19,6 +20,21 @@ class TaskParameters(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReadingParameters(TaskParameters):
+    """What a task asks that opens a section as it lies on the disk."""
+
+    acquisition: str | None = Field(
+        default=None,
+        title="Acquisition",
+        description="Which image of a file with several, by its id or description; the first by default.",
+    )
+    panel: Path | None = Field(
+        default=None,
+        title="Panel",
+        description="A table with the columns channel and name; it goes before the names in the file.",
+    )
 
 
 def validated(model: type[Model], values: Mapping[str, Any]) -> Model:

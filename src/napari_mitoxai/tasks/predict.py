@@ -185,7 +185,7 @@ def _write(
     shape = (section.shape[1] // reduction, section.shape[2] // reduction)
     info: dict[str, Any] = {
         "section": {
-            "name": section.name, "path": str(section.path), "subject": subject, "shape": list(section.shape),
+            "name": section.name, "path": str(section.address), "subject": subject, "shape": list(section.shape),
             "notes": list(section.notes),
         },
         "checkpoint": {
@@ -200,7 +200,7 @@ def _write(
             "software": software(), "started": now(), "parameters": parameters.model_dump(mode="json"),
         },
     }  # fmt: skip
-    text = f"{checkpoint.weights_sha256} {section.path} {parameters.overlap} {parameters.mask}"
+    text = f"{checkpoint.weights_sha256} {section.address} {parameters.overlap} {parameters.mask}"
     info["fingerprint"] = hashlib.sha256(text.encode()).hexdigest()
     entry = {
         "channels": checkpoint.classes, "signed": False, "title": "Probability", "method": _MAP, "parameters": {},
