@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_mitoxai.explain import Watcher
-from napari_mitoxai.imc import Section
+from napari_mitoxai.imc import Section, halved
 from napari_mitoxai.napari.layers import LayerFacts, facts_of, map_layer, robust_limit
 from napari_mitoxai.napari.state import WindowState
 
@@ -48,7 +48,7 @@ class LivePyramid:
             )
             level[y : y + height, x : x + width] = values[:height, :width]
             even = values[: values.shape[0] // 2 * 2, : values.shape[1] // 2 * 2]
-            values = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2).mean((1, 3))
+            values = halved(even)
             y, x = y // 2, x // 2
 
     def limit(self) -> float:

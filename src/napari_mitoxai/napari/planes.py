@@ -12,9 +12,8 @@ import numpy as np
 from napari.utils.notifications import show_error
 from numpy.typing import NDArray
 
-from napari_mitoxai.imc import Section
+from napari_mitoxai.imc import Section, halved
 from napari_mitoxai.imc.limits import one_line
-from napari_mitoxai.imc.zarr_writing import halved
 
 _LEAST = 256  # pixels; thinner stored strips are taken several at a time
 _KEPT = 2**29  # bytes of decoded pieces, of all planes together
