@@ -3,7 +3,7 @@
 from napari_mitoxai.cohort.cohort import Cohort, Member, read_cohort
 from napari_mitoxai.cohort.duplicates import patch_hashes, refuse_shared
 from napari_mitoxai.cohort.folds import LEAVE_ONE_OUT, split_patches, subject_folds
-from napari_mitoxai.cohort.masks import fibre_corners, find_labels, inside, read_mask
+from napari_mitoxai.cohort.masks import fibre_corners, find_labels, inside, inside_fibres, read_mask
 from napari_mitoxai.cohort.patches import (
     TISSUE_BLOCK,
     PatchGeometry,
@@ -30,6 +30,7 @@ __all__ = [
     "find_labels",
     "fit_scaling",
     "inside",
+    "inside_fibres",
     "patch_corners",
     "patch_hashes",
     "read_cohort",
