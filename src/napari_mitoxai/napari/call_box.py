@@ -6,6 +6,7 @@ from typing import Any
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.imc import Section
+from napari_mitoxai.imc.reading import stem
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.layers import LayerTuple, facts_of
 from napari_mitoxai.napari.libraries import load_libraries
@@ -84,13 +85,19 @@ def fibres_of(state: WindowState, section: Section) -> Path | None:
 def call_html(result: PredictResult) -> str:
     """The call of a section, how much it depends on which part was imaged, and what the model knew before."""
     low, high = result.interval
+    name = stem(result.section)
+    depends = (
+        f"95 % of resampled sections {low:.2f} to {high:.2f}"
+        if (low, high) != (0.0, 1.0)
+        else "too small a section to tell how much that depends on its parts"
+    )
     use = {
         "new": "Its subject is new to the model.",
         "test": "Its subject was held out from training.",
     }.get(result.use_of_subject, "")
     said = (
-        f"<b>{escape(result.section.name)} is called {escape(result.call)}</b>: probability of {escape(result.last_class)} "
-        f"{result.probability[result.last_class]:.2f} (95 % of resampled sections {low:.2f} to {high:.2f}); "
+        f"<b>{escape(name)} is called {escape(result.call)}</b>: probability of {escape(result.last_class)} "
+        f"{result.probability[result.last_class]:.2f} ({depends}); "
         f"{100 * result.agreement:.0f} % of {result.patches} patches agree. {use}"
     )
     lines = [

@@ -237,4 +237,4 @@ class WordsField(TextField):
 
     def set_value(self, value: Any) -> None:
         """Show words."""
-        super().set_value(", ".join(value))
+        super().set_value(", ".join(map(str, value)))

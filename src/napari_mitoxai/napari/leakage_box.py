@@ -38,14 +38,15 @@ class LeakageBox(TaskPanel):
         self, state: WindowState, training: Callable[[], TrainParameters], ready: Callable[[], bool]
     ) -> None:
         super().__init__(state, "leakage_box")
+        self._column.setContentsMargins(0, 0, 0, 0)
         self._training = training
         self._prepared: tuple[LeakageParameters, Prepared] | None = None
         self.form = Form(LeakageParameters, leave_out=(*_SHARED, "out", "overwrite"))
         self._button = self.starter("Leakage check…", "leakage", self._start, ready=ready)
         self._says = wrapped(_WHAT, "leakage_says")
+        self.add(self._says)
         self.add(self.form)
         self.add(self._button)
-        self.add(self._says)
         self.form.changed.connect(self.forget)
 
     def forget(self) -> None:

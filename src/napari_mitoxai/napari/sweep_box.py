@@ -51,6 +51,7 @@ class SweepBox(TaskPanel):
         ready: Callable[[], bool],
     ) -> None:
         super().__init__(state, "sweep_box")
+        self._column.setContentsMargins(0, 0, 0, 0)
         self._training, self._protocol = training, protocol
         self.form = Form(
             SweepParameters,

@@ -9,6 +9,7 @@ from napari_mitoxai.cohort import Cohort, read_cohort
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
 from napari_mitoxai.imc import Panel
 from napari_mitoxai.napari.call_box import CallBox
+from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.leakage_box import LeakageBox
 from napari_mitoxai.napari.libraries import load_libraries
@@ -73,8 +74,10 @@ class TrainPanel(TaskPanel):
         self.add(self._plot_place)
         self.add(self._result)
         self.add(CallBox(state))
-        self.add(LeakageBox(state, self.parameters, self._ready))
-        self.add(SweepBox(state, self.form, self.protocol, self._ready))
+        leakage = LeakageBox(state, self.parameters, self._ready)
+        sweep = SweepBox(state, self.form, self.protocol, self._ready)
+        self.add(folded("Leakage check", "leakage_part", leakage))
+        self.add(folded("Sweep", "sweep_part", sweep))
         self._column.addStretch(1)
         self.form.field("cohort").changed.connect(self._on_cohort_path)
         self.form.changed.connect(self._on_form)

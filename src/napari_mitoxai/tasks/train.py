@@ -68,7 +68,7 @@ class TrainParameters(TrainingParameters):
         json_schema_extra={"advanced": True},
     )
     overwrite: bool = Field(
-        default=False, title="Replace an existing run", description="Whether an existing run folder may be replaced.",
+        default=False, title="Replace a run", description="Whether an existing run folder may be replaced.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
 
