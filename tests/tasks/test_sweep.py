@@ -138,7 +138,7 @@ def test_a_finished_run_is_not_reused_for_other_data_or_folds(settings, tmp_path
     changed = simulate.cohort(tmp_path / "other", 2, size=256, seed=2)
     for path in changed.parent.glob("*.ome.tiff"):
         path.replace(table.parent / path.name)
-    with pytest.raises(MitoxaiError, match="sections of cohort.csv have changed since"):
+    with pytest.raises(MitoxaiError, match=r"sections of cohort\.csv have changed since"):
         sweep.run(given)
 
 

@@ -189,11 +189,18 @@ def train_network(
     if isinstance(network, WithHead) and parameters.base == "frozen":
         augmented = bool(parameters.augmentation) or parameters.jitter > 0
         examples = features_of(
-            network.base, training, views=parameters.views if augmented else 1,
+            network.base, training, views=parameters.views if augmented else 1, precision=parameters.precision,
             device=device, progress=progress, cancel=cancel, seed=parameters.seed,
         )  # fmt: skip
         if validation is not None:
-            checked = features_of(network.base, validation, device=device, progress=progress, cancel=cancel)
+            checked = features_of(
+                network.base,
+                validation,
+                precision=parameters.precision,
+                device=device,
+                progress=progress,
+                cancel=cancel,
+            )
         learning = network.head
     result = fit(
         learning, examples, checked, recipe_of(parameters),

@@ -11,6 +11,7 @@ from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_pr
 from napari_mitoxai.models import CancellingMode
 from napari_mitoxai.training.examples import Batches, Examples
 from napari_mitoxai.training.memory import in_batches_that_fit
+from napari_mitoxai.training.optimisers import autocast, faster_precision
 
 _BATCH = 16
 
@@ -49,6 +50,7 @@ def features_of(
     examples: Examples,
     *,
     views: int = 1,
+    precision: str = "float32",
     device: torch.device | None = None,
     progress: ProgressCallback = no_progress,
     cancel: CancelToken | None = None,
@@ -64,6 +66,8 @@ def features_of(
         Augmented differently each time where they are augmented at all.
     views : int
         How often each patch is computed; in smaller batches where the device's memory is too small.
+    precision : str
+        ``float32``, ``bfloat16``, or ``auto``: what a measurement finds faster on a GPU, and float32 on the CPU.
     device, progress, cancel
         As usual.
     seed : int
@@ -73,6 +77,9 @@ def features_of(
     cancel = cancel or CancelToken()
     base.eval().to(device).to(memory_format=torch.channels_last)
     number = len(examples)
+    if precision == "auto":
+        probe = examples.inputs(np.arange(min(_BATCH, number)), 0, 0)
+        precision = faster_precision(base, probe, device, backward=False)
 
     def compute(view: int, size: int) -> Tensor:
         parts: list[Tensor] = []
@@ -86,7 +93,7 @@ def features_of(
             )
         return torch.cat(parts)
 
-    with torch.inference_mode(), CancellingMode(cancel):
+    with torch.inference_mode(), CancellingMode(cancel), autocast(device, precision):
         computed = [in_batches_that_fit(partial(compute, view), _BATCH, device) for view in range(views)]
     # out of inference mode, as the head is trained on them
     return Features(torch.stack(computed).clone(), examples, seed)
