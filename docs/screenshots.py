@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -33,6 +33,12 @@ def wait_until(done: Callable[[], bool], timeout: float = 600) -> None:
             raise TimeoutError("the task did not end")
         wait(0.05)
     wait()
+
+
+def epochs_drawn(workspace: QWidget) -> int:
+    """How many epochs the learning curve shows."""
+    plot = workspace.findChild(QWidget, "loss_plot")
+    return 0 if plot is None else len(plot.points["train_loss"])
 
 
 def main() -> None:
@@ -65,8 +71,13 @@ def main() -> None:
         press("segment")
         keep("fibres")
         workspace.show_tab("Train")
-        press("train")
+        workspace.findChild(QPushButton, "train").click()
+        wait_until(lambda: epochs_drawn(workspace) >= 3)
         keep("train")
+        wait_until(lambda: not workspace.findChild(QPushButton, "cancel").isVisible())
+        press("predict")
+        keep("call")
+        viewer.layers.remove(viewer.layers[-1])
         workspace.show_tab("Explain")
         press("explain")
         keep("explain")

@@ -91,7 +91,6 @@ def test_without_a_signal_leaving_subjects_out_is_chance(tmp_path, one_thread):
     table = simulated(tmp_path / "cohort", 5, None, 512, 0)
     metrics = run(TrainParameters(cohort=table, out=tmp_path / "run", folds="5", epochs=10, **SMALL)).metrics
     low, high = metrics["confidence_interval"]
-    print(metrics["subject_accuracy"], low, high, metrics["patch_accuracy"], metrics["permutation"])
     assert low <= 0.5 <= high
     assert not metrics["optimistic"]
 
@@ -105,5 +104,4 @@ def test_without_a_signal_patches_at_random_look_excellent(tmp_path, one_thread)
         TrainParameters(cohort=table, out=tmp_path / "run", split="patch-random", **settings)
     ).metrics
     assert metrics["optimistic"]
-    print(metrics["patch_accuracy"])
     assert metrics["patch_accuracy"] >= 0.85

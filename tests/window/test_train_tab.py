@@ -7,6 +7,7 @@ import pytest
 from qtpy.QtWidgets import QWidget
 from superqt import QCollapsible
 
+from napari_mitoxai.explain import open_maps
 from napari_mitoxai.napari import sweep_box, train_panel
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.runs import verdict_html
@@ -192,7 +193,10 @@ def test_a_called_section_gets_an_overlay_and_its_uncertainty(
     assert layer.name == "P01 / probability / patient"
     assert tuple(layer.contrast_limits) == (0, 1)
     values = np.asarray(layer.data)
-    assert 0 < values[values > 0].min() <= values.max() <= 1
+    assert 0 < np.nanmin(values) <= np.nanmax(values) <= 1
+    probability = open_maps(tmp_path / "p.ome.zarr").read("probability")
+    np.testing.assert_array_equal(np.isnan(values), probability.sum(0) == 0)  # no patch, no probability
+    np.testing.assert_array_equal(values[~np.isnan(values)], probability[1][~np.isnan(values)])
     text = child("section_call").text()
     assert "P01 is called" in text
     assert "too small a section to tell" in text  # a single square of two patches a side
@@ -223,5 +227,5 @@ def test_an_optimistic_figure_is_marked_where_it_stands():
     assert "<b>50 %</b> (95 % interval 10 to 90 %)" in left_out
     assert "p = 0.1; the smallest that this cohort can give is 0.1" in left_out
     assert "subjects of ↓" in left_out
-    assert "<td>✗</td><td>P&lt;1</td>" in left_out
+    assert "<td>P&lt;1</td><td>patient</td><td>✗&nbsp;control</td><td>0.25</td><td>3</td>" in left_out
     assert "Read &lt;me&gt;." in left_out

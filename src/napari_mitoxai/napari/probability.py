@@ -2,12 +2,16 @@
 
 from typing import TYPE_CHECKING
 
+import dask.array as da
+import numpy as np
+
 from napari_mitoxai.napari.layers import LayerFacts, LayerTuple, map_layer
 
 if TYPE_CHECKING:
     from napari_mitoxai.explain.store import MapStore
 
 PROBABILITY = "probability"
+_OPACITY = 0.5  # the tissue is to be seen where the model is sure, too
 
 
 def is_probability(store: "MapStore") -> bool:
@@ -29,7 +33,8 @@ def probability_layers(store: "MapStore") -> list[LayerTuple]:
     shown = [len(classes) - 1] if len(classes) == 2 else range(len(classes))
     layers = []
     for index in shown:
-        levels = [level[index] for level in store.levels(PROBABILITY)]
+        # where no patch lies there is no probability: nothing is shown, rather than a sure no
+        levels = [da.where(level.sum(0) > 0, level[index], np.nan) for level in store.levels(PROBABILITY)]
         facts = LayerFacts(
             "map", section["name"], section["path"], PROBABILITY, classes[index], str(store.path)
         )
@@ -43,6 +48,7 @@ def probability_layers(store: "MapStore") -> list[LayerTuple]:
             provenance=store.info,
         )
         layer[1]["contrast_limits"] = (0.0, 1.0)  # blue: surely not; orange: surely
+        layer[1]["opacity"] = _OPACITY
         layer[1]["visible"] = index == len(classes) - 1
         layers.append(layer)
     return layers

@@ -189,16 +189,15 @@ def _confusion_table(matrix: dict[str, Any], over: str) -> str:
 def _calls_table(calls: list[dict[str, Any]], classes: list[str]) -> str:
     rows = [
         [
-            "✓" if call["call"] == call["group"] else "✗",
             escape(call["subject"]),
             escape(call["group"]),
-            escape(call["call"]),
+            f"{'✓' if call['call'] == call['group'] else '✗'}&nbsp;{escape(call['call'])}",
             f"{call['probability']:.2f}",
             str(call["patches"]),
         ]
         for call in calls
     ]
-    return _table(["", "subject", "group", "call", f"p({escape(classes[-1])})", "patches"], rows)
+    return _table(["subject", "group", "call", f"p({escape(classes[-1])})", "patches"], rows)
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
