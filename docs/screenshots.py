@@ -77,7 +77,7 @@ def main() -> None:
         wait_until(lambda: not workspace.findChild(QPushButton, "cancel").isVisible())
         press("predict")
         keep("call")
-        viewer.layers.remove(viewer.layers[-1])
+        viewer.layers.remove(next(layer for layer in viewer.layers if "probability" in layer.name))
         workspace.show_tab("Explain")
         press("explain")
         keep("explain")
