@@ -37,14 +37,19 @@ class Comparison:
 HEADER = "| work | rival | ours (s) | rival (s) | times faster (range) |\n|---|---|---|---|---|"
 
 
-def compare(ours: Callable[[], Any], rival: Callable[[], Any], repeats: int = 5) -> Comparison:
-    """Run both once to warm up, then `repeats` times in turn."""
+def compare(
+    ours: Callable[[], Any],
+    rival: Callable[[], Any],
+    repeats: int = 5,
+    now: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Run both once to warm up, then `repeats` times in turn; `now` is the clock."""
     ours()
     rival()
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for side, work in zip(seconds, (ours, rival), strict=True):
-            start = time.perf_counter()
+            start = now()
             work()
-            side.append(time.perf_counter() - start)
+            side.append(now() - start)
     return Comparison(*seconds)

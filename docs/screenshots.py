@@ -14,7 +14,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QToolButton
+from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QToolButton, QWidget
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 
@@ -67,6 +67,12 @@ def forty_channels(folder: Path) -> Path:
         [made.counts, np.random.default_rng(0).poisson(1, (30, 768, 768)).astype(made.counts.dtype)]
     )
     return write_section(folder / "P07.ome.tiff", counts, Panel((*made.panel, *more)))
+
+
+def epochs_drawn(workspace: QWidget) -> int:
+    """How many epochs the learning curve shows."""
+    plot = workspace.findChild(QWidget, "loss_plot")
+    return 0 if plot is None else len(plot.points["train_loss"])
 
 
 def main() -> None:
@@ -124,8 +130,13 @@ def main() -> None:
         panel.reveal(workspace.findChild(QLabel, "cohort_remarks"))
         keep("cohort")
         workspace.show_tab("Train")
-        press("train")
+        workspace.findChild(QPushButton, "train").click()
+        wait_until(lambda: epochs_drawn(workspace) >= 3)
         keep("train")
+        wait_until(lambda: not workspace.findChild(QPushButton, "cancel").isVisible())
+        press("predict")
+        keep("call")
+        viewer.layers.remove(next(layer for layer in viewer.layers if "probability" in layer.name))
         workspace.show_tab("Explain")
         press("explain")
         keep("explain")

@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from napari_mitoxai.cohort import PatchGeometry, patch_corners, read_patches, tissue_mask
+from napari_mitoxai.cohort import (
+    PatchGeometry,
+    find_labels,
+    inside,
+    patch_corners,
+    read_mask,
+    read_patches,
+    tissue_mask,
+)
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain import open_maps
 from napari_mitoxai.imc import read_section
 from napari_mitoxai.models import create, load_checkpoint
 from napari_mitoxai.models.foreign import plain_state
-from napari_mitoxai.tasks import import_checkpoint, leakage, predict
+from napari_mitoxai.tasks import explain, import_checkpoint, leakage, predict, train
 from napari_mitoxai.tasks.import_checkpoint import ImportParameters
 from napari_mitoxai.tasks.leakage import LeakageParameters, permuted_groups
 from napari_mitoxai.tasks.predict import PredictParameters
@@ -54,6 +62,47 @@ def test_the_map_is_the_blend_of_what_the_patches_say(trained_run, simulated_coh
     assert values[1, 0, 0] == pytest.approx(expected[corner, 1], abs=1e-4)  # one patch only lies there
     assert store.info["call"]["call"] == result.call
     assert list(tmp_path.iterdir()) == [tmp_path / "p.ome.zarr"]
+
+
+def test_a_model_trained_inside_fibres_sees_nothing_else_when_it_is_asked(simulated_cohort, tmp_path):
+    fibres = simulated_cohort.parent / "fibres"
+    trained = tmp_path / "run"
+    train.run(
+        train.TrainParameters(
+            cohort=simulated_cohort, out=trained, mask=fibres, epochs=1, patch_size=128, input_size=32, batch_size=8,
+            device="cpu",
+        )
+    )  # fmt: skip
+    path = simulated_cohort.parent / "P03.ome.tiff"
+    given = {"run": trained, "sections": [path], "methods": ["gradient"], "out": tmp_path / "m.ome.zarr", "device": "cpu"}  # fmt: skip
+    with pytest.raises(
+        MitoxaiError, match=r"run was trained inside fibres: give those of the section with --mask"
+    ):
+        explain.run(explain.ExplainParameters(**given))
+    called = {"run": trained, "section": path, "out": tmp_path / "p.ome.zarr", "device": "cpu"}
+    with pytest.raises(MitoxaiError, match="trained inside fibres"):
+        predict.run(PredictParameters(**called))
+    (made,) = explain.run(explain.ExplainParameters(**given, mask=fibres)).sections
+    assert any("outside the fibres of P03" in note for note in made.notes)
+    predict.run(PredictParameters(**called, mask=fibres))
+    # what was seen, by the way that training reads patches
+    checkpoint, section = load_checkpoint(trained), read_section(path)
+    labels = read_mask(find_labels(fibres, section), section)
+    geometry = PatchGeometry(128, 32)
+    for store in (open_maps(tmp_path / "m.ome.zarr"), open_maps(tmp_path / "p.ome.zarr")):
+        said = store.patch_probabilities()
+        corners = list(said)
+        counts = np.stack(
+            list(
+                read_patches(
+                    section, checkpoint.channels_in(section), corners, geometry,
+                    lambda number, own, corners=corners: inside(own, labels, corners[number]),
+                )
+            )
+        )  # fmt: skip
+        with torch.no_grad():
+            expected = checkpoint.model()(torch.from_numpy(checkpoint.scaling(counts))).softmax(1)
+        np.testing.assert_allclose(list(said.values()), expected, atol=1e-4)
 
 
 def test_what_cannot_be_predicted(trained_run, simulated_cohort, tmp_path):
@@ -167,6 +216,26 @@ def test_labels_are_permuted_by_subject_away_from_the_truth():
         assert sum(permuted[name] == groups[name] for name in groups) == 2  # half of each group
     assert groups not in permuted_groups(groups, CLASSES, 50, 0)
     assert len(permuted_groups(groups, CLASSES, 50, 0)) == 5
+
+
+def test_the_leakage_check_looks_at_what_is_trained_on(simulated_cohort, tmp_path):
+    fibres = simulated_cohort.parent / "fibres"
+    settings = LeakageParameters(
+        cohort=simulated_cohort, where=["subject!=P02"], mask=fibres, channels=["SDHA"], permutations=2, patch_size=128,
+        input_size=32, device="cpu",
+    )  # fmt: skip
+    ready = leakage.prepare(settings)
+    assert set(ready.patches.subjects.tolist()) == {"C01", "C02", "C03", "P01", "P03"}
+    assert ready.patches.panel.targets == ["SDHA"]
+    assert ready.trainings == 2 * (1 + 5)
+    assert ready.seconds > 0
+    assert f"{ready.trainings} trainings, about " in ready.estimate()
+    # inside fibres only
+    everything = leakage.prepare(settings.model_copy(update={"mask": None})).patches
+    assert ready.patches.counts.sum() < everything.counts.sum()
+    one = settings.model_copy(update={"where": ["subject=C01|C02|P01"]})
+    with pytest.raises(MitoxaiError, match="two subjects of every group"):
+        leakage.prepare(one)
 
 
 def test_the_leakage_check_says_what_a_split_reports_on_no_signal(simulated_cohort, tmp_path):

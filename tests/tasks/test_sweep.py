@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+from napari_mitoxai import simulate
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.tasks import sweep
 from napari_mitoxai.tasks.sweep import SweepParameters
@@ -121,6 +122,30 @@ def test_settings_of_another_sweep_are_refused(settings, tmp_path, one_thread):
     sweep.write_json(tmp_path / "sweep" / "sweep.json", {"parameters": kept})
     with pytest.raises(MitoxaiError, match=r"holds a sweep with other settings \(Epochs\)"):
         sweep.run(SweepParameters(**{**settings, "epochs": 2}, out=tmp_path / "sweep"))
+
+
+def test_a_finished_run_is_not_reused_for_other_data_or_folds(settings, tmp_path, one_thread):
+    table = simulate.cohort(tmp_path / "cohort", 2, size=256, seed=1)
+    given = SweepParameters(
+        **{**settings, "cohort": table},
+        out=tmp_path / "sweep",
+        splits=["patch-random"],
+        channel_sets=["SDHA"],
+    )
+    assert sweep.run(given).failed == {}
+    with pytest.raises(MitoxaiError, match=r"other settings \(Folds\)"):
+        sweep.run(given.model_copy(update={"folds": "3"}))
+    changed = simulate.cohort(tmp_path / "other", 2, size=256, seed=2)
+    for path in changed.parent.glob("*.ome.tiff"):
+        path.replace(table.parent / path.name)
+    with pytest.raises(MitoxaiError, match=r"sections of cohort\.csv have changed since"):
+        sweep.run(given)
+
+
+def test_a_protocol_chooses_the_architecture_of_a_sweep():
+    assert SweepParameters(cohort="c.csv", out="s", protocol="S3").architectures == ["densenet121"]
+    chosen = SweepParameters(cohort="c.csv", out="s", protocol="S3", architectures=["vgg16", "resnet50"])
+    assert chosen.architectures == ["vgg16", "resnet50"]
 
 
 def test_unknown_names_are_refused():

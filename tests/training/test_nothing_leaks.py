@@ -72,10 +72,12 @@ def test_a_split_by_patches_is_optimistic_only_where_a_subject_is_on_both_sides(
     assert not parts_at_random(one_each, settings, 0).optimistic()
 
 
+# 16 patches of each of ten subjects, averaged to 2 um a pixel: minutes on one core, several times that on a busy one
 SMALL = {"patch_size": 128, "input_size": 64, "batch_size": 16, "device": "cpu", "overlap": 0.0}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_planted_signal_is_found_in_subjects_that_were_left_out(tmp_path, one_thread):
     table = simulated(tmp_path / "cohort", 5, "complex_i_loss", 512, 0)
     metrics = run(TrainParameters(cohort=table, out=tmp_path / "run", folds="5", epochs=15, **SMALL)).metrics
@@ -84,18 +86,22 @@ def test_a_planted_signal_is_found_in_subjects_that_were_left_out(tmp_path, one_
 
 
 @pytest.mark.slow
-def test_without_a_signal_leaving_subjects_out_is_chance_while_patches_at_random_look_excellent(
-    tmp_path, one_thread
-):
+@pytest.mark.timeout(1800)
+def test_without_a_signal_leaving_subjects_out_is_chance(tmp_path, one_thread):
     table = simulated(tmp_path / "cohort", 5, None, 512, 0)
-    by_subject = run(TrainParameters(cohort=table, out=tmp_path / "s", folds="5", epochs=15, **SMALL)).metrics
-    low, high = by_subject["confidence_interval"]
+    metrics = run(TrainParameters(cohort=table, out=tmp_path / "run", folds="5", epochs=10, **SMALL)).metrics
+    low, high = metrics["confidence_interval"]
     assert low <= 0.5 <= high
-    assert not by_subject["optimistic"]
-    by_patch = run(
-        TrainParameters(
-            cohort=table, out=tmp_path / "p", split="patch-random", epochs=30, jitter=0.0, test_share=0.2, **SMALL
-        )
-    ).metrics  # fmt: skip
-    assert by_patch["optimistic"]
-    assert by_patch["patch_accuracy"] >= 0.85
+    assert not metrics["optimistic"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_without_a_signal_patches_at_random_look_excellent(tmp_path, one_thread):
+    table = simulated(tmp_path / "cohort", 5, None, 512, 0)
+    settings = {"epochs": 30, "jitter": 0.0, "test_share": 0.2, **SMALL}
+    metrics = run(
+        TrainParameters(cohort=table, out=tmp_path / "run", split="patch-random", **settings)
+    ).metrics
+    assert metrics["optimistic"]
+    assert metrics["patch_accuracy"] >= 0.85

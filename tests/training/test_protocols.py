@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from napari_mitoxai import simulate
 from napari_mitoxai.cohort import read_cohort
 from napari_mitoxai.common import CancelToken, MitoxaiError, no_progress
 from napari_mitoxai.models import load_checkpoint
@@ -130,8 +131,8 @@ def test_folds_test_everybody_and_the_model_is_of_all(simulated_cohort, tmp_path
     assert metrics["permutation"]["labellings"] == 20
     assert set(load_checkpoint(tmp_path / "run").split["train"]) == {"C01", "C02", "C03", "P01", "P02", "P03"}
     assert any(report.stage.startswith("Fold 2/2: Training") for report in told)
-    # only the model that is kept draws the curve
-    assert len([report for report in told if report.values]) == 1
+    curves = [report.stage for report in told if report.values]
+    assert curves == ["Fold 1/2: Training", "Fold 2/2: Training", "All subjects: Training"]
 
 
 def test_folds_that_are_done_are_not_trained_again(simulated_cohort, tmp_path):
@@ -211,3 +212,18 @@ def test_features_are_those_of_the_base_and_views_differ(simulated_cohort):
     many = features_of(base, ScaledPatches(patches, scaling, jitter=0.5), views=3)
     seen = {many.inputs(some, epoch, 0).numpy().tobytes() for epoch in range(300)}
     assert len(seen) == 27  # three views of three patches
+
+
+# --- small studies -----------------------------------------------------------------------------------------------
+
+
+def test_two_controls_and_one_patch_a_subject_are_enough_for_a_verdict(tmp_path):
+    table = simulate.cohort(tmp_path / "cohort", 2, size=128, seed=5)
+    metrics = run(given(table, tmp_path / "run", folds="leave-one-out")).metrics
+    assert [call["patches"] for call in metrics["subject_calls"]] == [1, 1, 1, 1]
+    assert metrics["permutation"]["smallest_p"] == 1 / 6
+    assert any("without early stopping" in note for note in metrics["notes"])
+    # one patch each: drawn at random, nobody is on both sides
+    at_random = run(given(table, tmp_path / "random", split="patch-random", test_share=0.5)).metrics
+    assert at_random["optimistic"] is False
+    assert sum(at_random["patches"].values()) == 4

@@ -15,7 +15,8 @@ import torch
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.imc import Panel, parse_channel
 from napari_mitoxai.tasks.train import TrainParameters, run
-from napari_mitoxai.training import PatchSet, Recipe, ScaledPatches, fit
+from napari_mitoxai.training import PatchSet, Recipe, ScaledPatches, features_of, fit, predict
+from napari_mitoxai.training.loop import KEPT
 from napari_mitoxai.training.state import StateFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -172,6 +173,29 @@ def test_too_little_memory_halves_the_batch_and_says_so():
         fit(Insatiable(), examples(["C1", "P1"]), None, recipe)
 
 
+def test_calling_and_features_halve_their_batches_too():
+    class Hungry(torch.nn.Module):
+        def forward(self, inputs):
+            if len(inputs) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return inputs.mean((2, 3))
+
+    inputs = np.random.default_rng(0).random((11, 2, 4, 4)).astype(np.float32)
+    expected = torch.from_numpy(inputs).mean((2, 3))
+    np.testing.assert_allclose(predict(Hungry(), inputs, batch_size=8), expected.softmax(1), rtol=1e-5)
+    given = examples(["C1", "P1"])
+    indices = np.arange(len(given))
+    own = features_of(Hungry(), given).inputs(indices, 0, 0)
+    torch.testing.assert_close(own, given.inputs(indices, 0, 0).mean((2, 3)))
+
+    class Insatiable(torch.nn.Module):
+        def forward(self, inputs):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(MitoxaiError, match="too little memory for one patch"):
+        predict(Insatiable(), inputs)
+
+
 def test_a_loss_that_is_no_number_later_keeps_the_best_epoch():
     class Breaks(Small):
         calls = 0
@@ -239,8 +263,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(simulated_cohort, uninterrupted, 
     assert not (tmp_path / "run").exists()
     told = []
     run(parameters(simulated_cohort, tmp_path / "run"), told.append)
-    new = [report.values["epoch"] for report in told if report.values]
-    assert new == list(range(epochs + 1, EPOCHS + 1))
+    rows = [report for report in told if report.values]
+    # the curve is whole, and what was there is not trained again
+    assert [report.values["epoch"] for report in rows] == list(range(1, EPOCHS + 1))
+    assert [report.detail == KEPT for report in rows] == [True] * epochs + [False] * (EPOCHS - epochs)
     assert curve(tmp_path / "run") == curve(uninterrupted)
     assert weights(tmp_path / "run") == weights(uninterrupted)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

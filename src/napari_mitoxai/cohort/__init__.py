@@ -3,7 +3,7 @@
 from napari_mitoxai.cohort.cohort import TABLE, Cohort, keep_table, read_cohort, read_members
 from napari_mitoxai.cohort.duplicates import patch_hashes, refuse_shared
 from napari_mitoxai.cohort.folds import LEAVE_ONE_OUT, split_patches, subject_folds
-from napari_mitoxai.cohort.masks import fibre_corners, find_labels, inside, read_mask
+from napari_mitoxai.cohort.masks import fibre_corners, find_labels, inside, inside_fibres, read_mask
 from napari_mitoxai.cohort.patches import (
     PatchGeometry,
     all_corners,
@@ -39,6 +39,7 @@ __all__ = [
     "first_on_tissue",
     "fit_scaling",
     "inside",
+    "inside_fibres",
     "keep_table",
     "patch_corners",
     "patch_hashes",

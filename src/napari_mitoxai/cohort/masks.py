@@ -1,8 +1,11 @@
 """Training on fibres only: label images that belong to the sections of a cohort."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,3 +101,30 @@ def inside(
     y, x = corner
     window = labels[y : y + counts.shape[1], x : x + counts.shape[2]]
     return counts * (window > 0 if fibre is None else window == fibre)
+
+
+def inside_fibres(section: Section, masks: Path) -> Section:
+    """A section with nothing outside its fibres, read as lazily as before.
+
+    Parameters
+    ----------
+    section : Section
+        In counts.
+    masks : Path
+        Its label image, or a folder with it; see `find_labels`.
+
+    Raises
+    ------
+    MitoxaiError
+        If there is no label image for it, or it is of another size or empty.
+    """
+    path = find_labels(masks, section, section.subject or "")
+    fibres = read_mask(path, section) > 0
+    digest = hashlib.sha256(np.packbits(fibres).tobytes()).hexdigest()[:16]
+    lazy = da.from_array(fibres, chunks=section.data.chunks[1:], name=f"fibres-{digest}")
+    return replace(
+        section,
+        data=section.data * lazy,
+        coarser=(),
+        notes=(*section.notes, f"Counts outside the fibres of {path.name} ({digest}) are taken as 0."),
+    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from napari_mitoxai.cohort import inside_fibres
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import remove
 from napari_mitoxai.explain.area import Area
@@ -51,6 +52,7 @@ class _Share:
     """What a worker needs to know of a section's work; small enough to be sent."""
 
     section: Path
+    mask: Path | None
     run: Path
     device: str
     batch_size: int
@@ -63,7 +65,7 @@ class _Share:
 
     def work(self) -> Work:
         return Work(
-            _section(self.section), _checkpoint(self.run), self.corners, self.shape, self.wanted, self.score, self.pooling,
+            _section(self.section, self.mask), _checkpoint(self.run), self.corners, self.shape, self.wanted, self.score, self.pooling,
             self.area,
         )  # fmt: skip
 
@@ -96,8 +98,9 @@ class _Told:
 
 
 @lru_cache(maxsize=8)
-def _section(path: Path) -> Section:
-    return read_section(path)
+def _section(path: Path, mask: Path | None) -> Section:
+    section = read_section(path)
+    return section if mask is None else inside_fibres(section, mask)
 
 
 @lru_cache(maxsize=2)
@@ -111,11 +114,11 @@ def _model(run: Path, device: str) -> nn.Module:
 
 
 def _find_patches(
-    section: Path, run: Path, request: Request, area: Area | None
+    section: Path, mask: Path | None, run: Path, request: Request, area: Area | None
 ) -> list[Corner] | MitoxaiError:
     """Where the patches of a section are. What a person can put right comes back, as trying again would not help."""
     try:
-        return work_for(_section(section), _checkpoint(run), request, area, CancelToken()).corners
+        return work_for(_section(section, mask), _checkpoint(run), request, area, CancelToken()).corners
     except MitoxaiError as error:
         return error
 
@@ -167,12 +170,14 @@ class _Campaign:
         run: Path,
         request: Request,
         *,
+        mask: Path | None,
         batch_size: int,
         device: str,
         progress: ProgressCallback,
         cancel: CancelToken,
     ) -> None:
         self._client, self._run, self._request = client, run.resolve(), request
+        self._mask = None if mask is None else mask.expanduser().resolve()
         self._batch_size, self._device = batch_size, device
         self._progress, self._cancel = progress, cancel
         self._checkpoint = load_checkpoint(run)
@@ -185,7 +190,9 @@ class _Campaign:
         from distributed import wait
 
         for job in jobs:
-            self._submit(job, self._on_corners, _find_patches, job.path, self._run, self._request, job.area)
+            self._submit(
+                job, self._on_corners, _find_patches, job.path, self._mask, self._run, self._request, job.area
+            )
         try:
             while self._pending:
                 self._cancel.check()
@@ -233,7 +240,7 @@ class _Campaign:
             self._done += 1
 
     def _on_corners(self, job: _Job, corners: list[Corner]) -> None:
-        section = read_section(job.path)
+        section = _section(job.path, self._mask)
         job.work = work_for(section, self._checkpoint, self._request, job.area, self._cancel, corners)
         job.store = open_partial(job.out, job.work, self._request, None)
         if self._request.target == PREDICTED:
@@ -307,7 +314,7 @@ class _Campaign:
         assert job.work is not None
         work = job.work
         return _Share(
-            job.path.resolve(), self._run, self._device, self._batch_size, corners, work.shape, wanted, work.score, work.pooling,
+            job.path.resolve(), self._mask, self._run, self._device, self._batch_size, corners, work.shape, wanted, work.score, work.pooling,
             work.area,
         )  # fmt: skip
 
@@ -328,6 +335,7 @@ def explain_on_cluster(
     sections: Mapping[Path, Path],
     area_of: Callable[[Section], Area | None],
     *,
+    mask: Path | None = None,
     batch_size: int = 8,
     device: str = "auto",
     overwrite: bool = False,
@@ -348,6 +356,8 @@ def explain_on_cluster(
         By section, where its maps go.
     area_of : callable
         Gives the part of a section to explain, or None for all of it.
+    mask : Path, optional
+        A folder with a label image for each section: nothing outside the fibres is seen.
     batch_size : int
         Patches that a worker computes at once.
     device : str
@@ -390,7 +400,14 @@ def explain_on_cluster(
         ) from error
     with client, client.as_current():
         campaign = _Campaign(
-            client, run, request, batch_size=batch_size, device=device, progress=progress, cancel=cancel
+            client,
+            run,
+            request,
+            mask=mask,
+            batch_size=batch_size,
+            device=device,
+            progress=progress,
+            cancel=cancel,
         )
         jobs = []
         for path, out in sections.items():

@@ -9,6 +9,7 @@ from napari_mitoxai import explain
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.explain.plan import PREDICTED
 from napari_mitoxai.napari.area_chooser import AreaChooser
+from napari_mitoxai.napari.call_box import fibres_of
 from napari_mitoxai.napari.fields import wrapping
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.libraries import load_libraries
@@ -136,6 +137,8 @@ class ExplainPanel(TaskPanel):
             target=self._target.currentData(),
             against=self._against.currentData(),
         )
+        if parameters.mask is None and run.inside_fibres:
+            parameters = parameters.model_copy(update={"mask": fibres_of(self._state, section)})
         area = self._area.area(section)
         live = self._live = LiveMaps(self._state, section)
         live.refresh(now=True)  # what is on the screen is known from the start

@@ -30,6 +30,7 @@ class Field(QWidget):
     """An editor of one value."""
 
     changed = Signal()
+    holds_path = False
 
     def value(self) -> Any:
         """What is set now."""
@@ -139,15 +140,18 @@ class FloatField(Field):
         self._spin.setRange(low if low is not None else -1e12, high if high is not None else 1e12)
         self._spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._spin.valueChanged.connect(lambda _: self.changed.emit())
+        self._exact = self._spin.value()
         self.hold(self._spin)
 
     def value(self) -> float:
-        """The number."""
-        return self._spin.value()
+        """The number; as it was set, where nobody changed it: the spin box keeps twelve decimals."""
+        shown = self._spin.value()
+        return self._exact if abs(shown - self._exact) < 1e-11 else shown
 
     def set_value(self, value: Any) -> None:
         """Show a number."""
-        self._spin.setValue(float(value))
+        self._exact = float(value)
+        self._spin.setValue(self._exact)
 
 
 class BoolField(Field):
@@ -233,4 +237,4 @@ class WordsField(TextField):
 
     def set_value(self, value: Any) -> None:
         """Show words."""
-        super().set_value(", ".join(value))
+        super().set_value(", ".join(map(str, value)))

@@ -24,6 +24,7 @@ from napari_mitoxai.napari.fields import (
     WordsField,
     wrapping,
 )
+from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.more_fields import CheckListField, OptionalField, PathField
 from napari_mitoxai.tasks import validated
 
@@ -61,20 +62,20 @@ class Form(QWidget, Generic[Model]):
         self._fields: dict[str, Field] = {}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        plain, folded = _rows(), _rows()
+        plain, more = _rows(), _rows()
         self._plain = plain
         for name, info in model.model_fields.items():
             extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
             if name in leave_out or extra.get("hidden"):
                 continue
             field = make_field(info, (choices or {}).get(name), (browse or {}).get(name, "open"))
-            _add_row(folded if extra.get("advanced") else plain, name, info, field)
+            _add_row(more if extra.get("advanced") else plain, name, info, field)
             field.changed.connect(self.changed)
             self._fields[name] = field
-        self._folded = folded
+        self._folded = more
         layout.addLayout(plain)
-        if folded.rowCount():
-            layout.addWidget(_more(folded))
+        if more.rowCount():
+            layout.addWidget(_more(more))
         self.reset()
 
     def add_row(self, title: str, widget: QWidget) -> None:
@@ -123,9 +124,8 @@ class Form(QWidget, Generic[Model]):
             If a value does not fit, or a path is missing: one sentence.
         """
         for name, field in self._fields.items():
-            if (
-                name not in filled and isinstance(field, PathField) and not field.value()
-            ):  # an empty path would mean the current folder
+            # an empty path would mean the current folder
+            if name not in filled and field.holds_path and field.value() == "":
                 info = self._model.model_fields[name]
                 raise MitoxaiError(
                     f"{info.title or name} is empty: choose it first. {info.description or ''}".strip()
@@ -215,14 +215,7 @@ def _add_row(rows: QFormLayout, name: str, info: FieldInfo, field: Field) -> Non
             widget.setToolTip(wrapping(info.description or ""))
 
 
-def _more(folded: QFormLayout) -> QCollapsible:
-    more = QCollapsible("More", expandedIcon="▾", collapsedIcon="▸")
-    more.setObjectName("more")
-    more.setDuration(0)
-    outer = more.layout()
-    if outer is not None:
-        outer.setContentsMargins(0, 0, 0, 0)
+def _more(rows: QFormLayout) -> QCollapsible:
     inner = QWidget()
-    inner.setLayout(folded)
-    more.addWidget(inner)
-    return more
+    inner.setLayout(rows)
+    return folded("More", "more", inner)

@@ -8,31 +8,37 @@ from matplotlib.ticker import MaxNLocator
 from napari.utils.theme import get_theme
 
 # Okabe and Ito's blue and orange: apart for every reader, on dark and on light.
-_COLOURS = {"train_loss": ("#56b4e9", "training"), "validation_loss": ("#e69f00", "validation")}
+_COLOURS = {"train": ("#56b4e9", "training"), "validation": ("#e69f00", "validation")}
+_FIGURES = ("loss", "accuracy")
 
 
 class LossPlot(FigureCanvasQTAgg):
-    """Training and validation loss by epoch."""
+    """Loss and accuracy by epoch, of training and validation."""
 
     def __init__(self) -> None:
-        super().__init__(Figure(figsize=(3.2, 1.9), layout="constrained"))
+        super().__init__(Figure(figsize=(3.2, 2.9), layout="constrained"))
         self.setObjectName("loss_plot")
-        self.setMinimumSize(200, 170)
-        self._axes = self.figure.add_subplot()
+        self.setMinimumSize(200, 260)
+        self._axes = dict(zip(_FIGURES, self.figure.subplots(2, sharex=True), strict=True))
         self._theme = "dark"
-        self.points: dict[str, list[tuple[float, float]]] = {name: [] for name in _COLOURS}
+        self._title = ""
+        self.points: dict[str, list[tuple[float, float]]] = {
+            f"{part}_{figure}": [] for figure in _FIGURES for part in _COLOURS
+        }
 
-    def clear_points(self) -> None:
-        """Start a new curve."""
+    def start(self, title: str = "") -> None:
+        """Start a new curve; the title says of which training, where there are several."""
+        self._title = title
         for points in self.points.values():
             points.clear()
         self._draw()
 
-    def add(self, values: dict[str, float]) -> None:
-        """Add the values of an epoch."""
-        for name, points in self.points.items():
-            if name in values and "epoch" in values:
-                points.append((values["epoch"], values[name]))
+    def add(self, *rows: dict[str, float]) -> None:
+        """Add the values of epochs."""
+        for values in rows:
+            for name, points in self.points.items():
+                if name in values and "epoch" in values:
+                    points.append((values["epoch"], values[name]))
         self._draw()
 
     def set_theme(self, theme: str) -> None:
@@ -43,31 +49,33 @@ class LossPlot(FigureCanvasQTAgg):
     def _draw(self) -> None:
         colours = get_theme(self._theme)
         back, ink = colours.background.as_hex(), colours.text.as_hex()
-        axes: Any = self._axes
-        axes.clear()
         self.figure.set_facecolor(back)
-        axes.set_facecolor(back)
-        for name, (colour, label) in _COLOURS.items():
-            if self.points[name]:
-                axes.plot(
-                    *zip(*self.points[name], strict=True),
-                    color=colour,
-                    label=label,
-                    marker="o",
-                    markersize=3,
-                    linewidth=1.5,
-                )
-        axes.set_xlabel("epoch", color=ink, fontsize=8)
-        axes.set_ylabel("loss", color=ink, fontsize=8)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if any(loss > 0 for points in self.points.values() for _, loss in points):
-            axes.set_yscale("log")  # the first epochs may be far off
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("")
-        axes.tick_params(colors=ink, labelsize=7)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(ink)
-        if any(self.points.values()):
-            axes.legend(fontsize=7, frameon=False, labelcolor=ink)
+        for figure, axes in self._axes.items():
+            axes.clear()
+            axes.set_facecolor(back)
+            for part, (colour, label) in _COLOURS.items():
+                if points := self.points[f"{part}_{figure}"]:
+                    axes.plot(
+                        *zip(*points, strict=True), color=colour, label=label, marker="o", markersize=3, linewidth=1.5
+                    )  # fmt: skip
+            axes.set_ylabel(figure, color=ink, fontsize=8)
+            axes.tick_params(colors=ink, labelsize=7)
+            for side, spine in axes.spines.items():
+                spine.set_visible(side in ("left", "bottom"))
+                spine.set_color(ink)
+        self._finish(self._axes["loss"], self._axes["accuracy"], ink)
         self.draw_idle()
+
+    def _finish(self, loss: Any, accuracy: Any, ink: str) -> None:
+        if any(value > 0 for part in _COLOURS for _, value in self.points[f"{part}_loss"]):
+            loss.set_yscale("log")  # the first epochs may be far off
+            loss.yaxis.set_major_formatter("{x:g}")
+            loss.yaxis.set_minor_formatter("")
+        if any(self.points.values()):
+            loss.legend(fontsize=7, frameon=False, labelcolor=ink)
+        if self._title:
+            loss.set_title(self._title, color=ink, fontsize=8, loc="left")
+        loss.tick_params(labelbottom=False)
+        accuracy.set_ylim(-0.03, 1.03)
+        accuracy.set_xlabel("epoch", color=ink, fontsize=8)
+        accuracy.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -14,6 +14,8 @@ _VALUE = Qt.ItemDataRole.UserRole
 class PathField(TextField):
     """A file or folder, with a button that browses."""
 
+    holds_path = True
+
     def __init__(self, kind: str = "open") -> None:
         super().__init__()
         self._kind = kind
@@ -96,6 +98,7 @@ class OptionalField(Field):
     def __init__(self, inner: Field) -> None:
         super().__init__()
         self._inner = inner
+        self.holds_path = inner.holds_path
         self._box = QCheckBox()
         self._box.setObjectName("given")
         self._box.setToolTip("Tick to set it; otherwise it is chosen for you.")

@@ -12,6 +12,7 @@ from napari_mitoxai.imc import can_read
 from napari_mitoxai.napari.display import Display
 from napari_mitoxai.napari.layers import channel_layers, store_layers
 from napari_mitoxai.napari.opening import open_section
+from napari_mitoxai.napari.probability import is_probability, probability_layers
 from napari_mitoxai.napari.state import state_of
 
 ReaderFunction = Callable[[str | Sequence[str]], list[tuple[Any, ...]]]
@@ -55,7 +56,8 @@ def _layers(path: Path) -> list[tuple[Any, ...]]:
     if _is_map_store(path):
         from napari_mitoxai.explain.store import open_maps
 
-        return [*store_layers(open_maps(path))]
+        store = open_maps(path)
+        return [*(probability_layers(store) if is_probability(store) else store_layers(store))]
     viewer = napari.current_viewer()
     state = state_of(viewer) if viewer is not None else None
     display = state.display if state is not None else Display()

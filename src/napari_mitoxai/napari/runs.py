@@ -11,6 +11,9 @@ from napari_mitoxai.imc import Section
 from napari_mitoxai.imc.panel import canonical
 from napari_mitoxai.napari.libraries import load_libraries
 
+# the orange of the learning curve's validation: seen on dark and on light
+OPTIMISTIC = '<b><span style="color:#e69f00">⚠ Optimistic</span></b>'
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -36,6 +39,8 @@ class RunSummary:
         Where it will run by default.
     history : list of dict
         The learning curve, a row an epoch; empty if it was not kept.
+    inside_fibres : bool
+        Whether it was trained on what lies inside fibres, and has to be asked about the same.
     """
 
     path: Path
@@ -47,6 +52,7 @@ class RunSummary:
     metrics: dict[str, Any]
     device: str
     history: list[dict[str, float]]
+    inside_fibres: bool = False
 
     @property
     def name(self) -> str:
@@ -89,6 +95,7 @@ def load_run(path: Path, progress: ProgressCallback, cancel: CancelToken) -> Run
         checkpoint.metrics,
         str(pick_device("auto")),
         _history(folder / "history.csv"),
+        bool(checkpoint.provenance.get("parameters", {}).get("mask")),
     )
 
 
@@ -112,20 +119,22 @@ def summary_html(run: RunSummary) -> str:
     """
     lines = [
         f"<b>{escape(run.name)}</b> tells {escape(' from '.join(reversed(run.classes)))}",
-        f"Reads {', '.join(escape(target) for target in run.targets)} in patches of {run.patch_size} px",
+        f"Reads {', '.join(escape(target) for target in run.targets)} in patches of {run.patch_size} px"
+        + (", inside fibres" if run.inside_fibres else ""),
     ]
     uses = {"train": "Trained on", "validation": "Stopped early by", "test": "Held out"}
+    if run.metrics.get("optimistic"):  # its patches were drawn at random: everybody is everywhere
+        uses = {"train": "Trained on patches of"}
     lines += [
         f"{label}: {', '.join(map(escape, run.split[use]))}"
         for use, label in uses.items()
         if run.split.get(use)
     ]
-    lines += [escape(line) for line in verdict_lines(run.metrics, run.classes)]
-    return "<br>".join(lines)
+    return "<br>".join(lines) + verdict_html(run.metrics, run.classes)
 
 
-def verdict_lines(metrics: dict[str, Any], classes: list[str]) -> list[str]:
-    """What a run's metrics say, in sentences.
+def verdict_html(metrics: dict[str, Any], classes: list[str]) -> str:
+    """What a run's metrics say: the figures and how far to trust them, the confusion matrix, the calls of subjects.
 
     Parameters
     ----------
@@ -134,25 +143,64 @@ def verdict_lines(metrics: dict[str, Any], classes: list[str]) -> list[str]:
     classes : list of str
         Of the model, in order.
     """
+    parts = [f"<p>{'<br>'.join(figure_lines(metrics))}</p>"] if figure_lines(metrics) else []
+    optimistic = metrics.get("optimistic")
+    over, key = ("patches", "patch_scores") if optimistic else ("subjects", "subject_scores")
+    if scores := metrics.get(key):
+        parts.append(_confusion_table(scores["confusion_matrix"], over))
+    if calls := metrics.get("subject_calls"):
+        parts.append(_calls_table(calls, classes))
+    notes = "<br>".join(escape(note) for note in metrics.get("notes", ()))
+    return "".join(parts) + (f"<p>{notes}</p>" if notes else "")
+
+
+def figure_lines(metrics: dict[str, Any]) -> list[str]:
+    """The figures of a run, each with what it can claim, as rich text."""
     lines = []
-    for call in metrics.get("subject_calls", ()):
-        right = call["call"] == call["group"]
-        lines.append(
-            f"{'✓' if right else '✗'} {call['subject']} ({call['group']}) is called {call['call']}{_sure(call, classes)}, "
-            f"{call['patches']} patch{'es' if call['patches'] != 1 else ''}"
-        )
     accuracy, interval = metrics.get("subject_accuracy"), metrics.get("confidence_interval")
-    if accuracy is not None:
+    if metrics.get("optimistic"):
+        lines.append(f"{OPTIMISTIC}: patches of the same subjects were trained and tested on.")
+        if metrics.get("patch_accuracy") is not None:
+            lines.append(
+                f"Patches held out, called right: {100 * metrics['patch_accuracy']:.0f} %, optimistic."
+            )
+    elif accuracy is not None:
         between = f" (95 % interval {100 * interval[0]:.0f} to {100 * interval[1]:.0f} %)" if interval else ""
-        lines.append(f"Held-out subjects called right: {100 * accuracy:.0f} %{between}.")
-    return [*lines, *metrics.get("notes", ())]
+        lines.append(f"Held-out subjects called right: <b>{100 * accuracy:.0f} %</b>{between}.")
+    if told := metrics.get("permutation"):
+        lines.append(
+            f"Permuting the subjects' labels: p = {told['p']:.3g}; the smallest that this cohort can give is {told['smallest_p']:.3g}."
+        )
+    return lines
 
 
-def _sure(call: dict[str, Any], classes: list[str]) -> str:
-    """How sure the call is; ``probability`` is that of the last class, so with more than two it may not be known."""
-    probability = float(call["probability"])
-    if call["call"] != classes[-1]:
-        if len(classes) > 2:
-            return ""
-        probability = 1 - probability
-    return f", {100 * probability:.0f} % sure"
+def _confusion_table(matrix: dict[str, Any], over: str) -> str:
+    names = [escape(name) for name in matrix["classes"]]
+    rows = [
+        [
+            f"{name}",
+            *(f"<b>{count}</b>" if row == column else str(count) for column, count in enumerate(counts)),
+        ]
+        for row, (name, counts) in enumerate(zip(names, matrix["counts"], strict=True))
+    ]
+    return _table([f"{over} of ↓ called →", *names], rows)
+
+
+def _calls_table(calls: list[dict[str, Any]], classes: list[str]) -> str:
+    rows = [
+        [
+            escape(call["subject"]),
+            escape(call["group"]),
+            f"{'✓' if call['call'] == call['group'] else '✗'}&nbsp;{escape(call['call'])}",
+            f"{call['probability']:.2f}",
+            str(call["patches"]),
+        ]
+        for call in calls
+    ]
+    return _table(["subject", "group", "call", f"p({escape(classes[-1])})", "patches"], rows)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    head = "".join(f"<td><i>{text}</i></td>" for text in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>" for row in rows)
+    return f'<table cellpadding="3" cellspacing="0"><tr>{head}</tr>{body}</table>'

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QComboBox
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.napari.fields import wrapping
 from napari_mitoxai.napari.layers import METADATA_KEY, facts_of, robust_limit
+from napari_mitoxai.napari.probability import PROBABILITY
 from napari_mitoxai.napari.runner import State
 from napari_mitoxai.napari.state import WindowState
 
@@ -51,8 +52,9 @@ class ShownChannel(QComboBox):
         found = []
         for layer in viewer.layers:
             facts = facts_of(layer)
-            ours = facts is not None and facts.kind == "map" and facts.path == str(section.address)
-            if ours and len(_channels(layer)) > 1:
+            if facts is None or facts.kind != "map" or facts.path != str(section.address):
+                continue
+            if facts.what != PROBABILITY and len(_channels(layer)) > 1:  # whose planes are classes
                 found.append(layer)
         return found
 

@@ -156,7 +156,8 @@ class TaskBar(QFrame):
             self._bar.setRange(0, 0)
         if progress.detail:
             text += f": {progress.detail}"
-        left = _left(progress, now, *self._stage_start)
+        told = progress.detail.endswith(" left")
+        left = "" if told else _left(progress, now, *self._stage_start)
         self._label.setText(f"{text} · {left}" if left else text)
 
     def _on_failed(self, sentence: str, details: str) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing
 from napari_mitoxai.tasks.areas import area_of, rows_and_columns
+from napari_mitoxai.tasks.inside import SectionMask, as_seen, refuse_without_fibres
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class ExplainParameters(TaskParameters):
         default=[], title="Fibre numbers", description="Only these fibres.",
         json_schema_extra={"option": "--fibre", **_ADVANCED},
     )  # fmt: skip
+    mask: SectionMask = None
     overlap: float = Field(
         default=0.5, ge=0, le=0.9, title="Overlap", description="Share of a patch's side that its neighbour covers too.",
         json_schema_extra=_ADVANCED,
@@ -250,11 +252,13 @@ def run(
     _check_outputs(parameters)
     if parameters.scheduler is not None:
         from napari_mitoxai.explain.cluster import explain_on_cluster
+        from napari_mitoxai.models import load_checkpoint
 
+        refuse_without_fibres(load_checkpoint(parameters.run), parameters.run, parameters.mask)
         jobs = {path: parameters.maps_of(path) for path in parameters.sections}
         stores, failed = explain_on_cluster(
             parameters.scheduler, parameters.run, parameters.request(), jobs,
-            lambda section: _area(parameters, section), batch_size=parameters.batch_size, device=parameters.device,
+            lambda section: _area(parameters, section), mask=parameters.mask, batch_size=parameters.batch_size, device=parameters.device,
             overwrite=parameters.overwrite, progress=progress, cancel=cancel,
         )  # fmt: skip
         results = [_result(path, store) for path, store in stores.items()]
@@ -346,10 +350,12 @@ def explain_one(
     from napari_mitoxai.models import load_checkpoint, pick_device
 
     device = pick_device(parameters.device)
-    opened = read_section(path)
+    checkpoint = load_checkpoint(parameters.run)
+    refuse_without_fibres(checkpoint, parameters.run, parameters.mask)
+    opened = as_seen(read_section(path), parameters.mask)
     store = explain_section(
         opened,
-        load_checkpoint(parameters.run),
+        checkpoint,
         request,
         out,
         area=area or _area(parameters, opened),

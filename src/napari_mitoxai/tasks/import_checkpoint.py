@@ -59,7 +59,7 @@ class ImportParameters(TaskParameters):
         default=128, ge=16, le=2048, title="Input size (px)", description="Side of its input."
     )
     overwrite: bool = Field(
-        default=False, title="Replace an existing run", description="Whether an existing run folder may be replaced.",
+        default=False, title="Replace a run", description="Whether an existing run folder may be replaced.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
 

@@ -4,31 +4,32 @@ import statistics
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, write_json
-from napari_mitoxai.tasks.parameters import TaskParameters
 from napari_mitoxai.tasks.train import TrainParameters
+from napari_mitoxai.tasks.training_parameters import Channels, PatchParameters
 
 if TYPE_CHECKING:
+    import torch
+
+    from napari_mitoxai.cohort import Cohort
     from napari_mitoxai.training import PatchSet
 
-_EVALUATION = 1.2  # reading, calling and starting, beside the steps that were timed
+_EVALUATION = 1.2  # calling and starting, beside the steps that were timed
 
 
-class LeakageParameters(TaskParameters):
+class LeakageParameters(PatchParameters):
     """What the leakage check needs to know."""
 
-    cohort: Path = Field(
-        title="Cohort", description="CSV table with the columns path, subject, group; or a folder with the sections, as controls/C01 and patients/P01.", json_schema_extra={"argument": True}
-    )  # fmt: skip
     out: Path | None = Field(
         default=None, title="Report", description="JSON file to write the figures to; printed in any case."
     )
+    channels: Channels = Field(default_factory=list)
     split: Literal["both", "patch-random", "subject"] = Field(
         default="both", title="Split", description="Which split to check."
     )
@@ -36,15 +37,11 @@ class LeakageParameters(TaskParameters):
         default=3, ge=1, le=50, title="Permutations", description="How often labels are permuted by subject."
     )
     epochs: int = Field(default=12, ge=1, le=1000, title="Epochs", description="Of the small network.")
-    patch_size: int = Field(
-        default=512, ge=32, le=4096, title="Patch size (px)", description="Side of a patch.", json_schema_extra={"advanced": True}
-    )  # fmt: skip
     input_size: int = Field(
         default=64, ge=32, le=512, title="Input size (px)", description="Side of the small network's input.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
     seed: int = Field(default=0, ge=0, title="Seed", description="Makes the check repeatable.", json_schema_extra={"advanced": True})  # fmt: skip
-    device: str = Field(default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra={"advanced": True})  # fmt: skip
     overwrite: bool = Field(
         default=False, title="Replace an existing report", description="Whether an existing file may be replaced.",
         json_schema_extra={"advanced": True},
@@ -66,14 +63,57 @@ class LeakageResult:
     each : list of dict
         ``split``, ``permutation`` and the two accuracies of each training.
     seconds : float
-        What it took.
+        What the trainings took.
     """
 
     patch_accuracy: dict[str, float]
     subject_accuracy: dict[str, float]
     chance: float
-    each: list[dict[str, object]]
+    each: list[dict[str, Any]]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A check that can start: its patches are read, and its time is known.
+
+    Attributes
+    ----------
+    cohort : Cohort
+        Or the part of it that was asked for.
+    patches : PatchSet
+        All of its patches.
+    labellings : list of dict
+        The group of each subject, permuted.
+    folds : list of tuple of str
+        The subjects to leave out, one after the other.
+    splits : list of str
+        Which are checked.
+    device : torch.device
+        Where to compute.
+    seconds : float
+        How long it will take, about.
+    """
+
+    cohort: "Cohort"
+    patches: "PatchSet"
+    labellings: list[dict[str, str]]
+    folds: list[tuple[str, ...]]
+    splits: list[str]
+    device: "torch.device"
+    seconds: float = 0.0
+
+    @property
+    def trainings(self) -> int:
+        """How many networks are trained."""
+        a_labelling = sum(1 if split == "patch-random" else len(self.folds) for split in self.splits)
+        return len(self.labellings) * a_labelling
+
+    def estimate(self) -> str:
+        """``7 trainings, about 3 min on cpu``."""
+        from napari_mitoxai.training.loop import duration
+
+        return f"{self.trainings} trainings, about {duration(self.seconds)} on {self.device.type}"
 
 
 def run(
@@ -82,7 +122,7 @@ def run(
     """Train a small network on labels that were permuted by subject, and show what each split reports.
 
     Every subject keeps one label for all its patches, so that a network which recognises persons can score in a split by
-    patches, and nothing can in a split by subject. How long it takes is measured on the first steps and told.
+    patches, and nothing can in a split by subject. How long it takes is measured on a few steps, and told before it starts.
 
     Raises
     ------
@@ -91,86 +131,109 @@ def run(
     Cancelled
         If it was cancelled; nothing is written.
     """
-    cancel = cancel or CancelToken()
-    started = time.monotonic()
+    return check(parameters, prepare(parameters, progress, cancel), progress, cancel)
+
+
+def prepare(
+    parameters: LeakageParameters, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None
+) -> Prepared:
+    """Read the patches and measure how long the check will take; see `run`."""
     if parameters.out is not None:
         refuse_existing(parameters.out, overwrite=parameters.overwrite)
     progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
     from napari_mitoxai.cohort import read_cohort, subject_folds
     from napari_mitoxai.models import pick_device
-    from napari_mitoxai.tasks.training_run import Parts, gather, parts_at_random, train_network
-    from napari_mitoxai.training import evaluate
-    from napari_mitoxai.training.evaluation import accuracy_of
+    from napari_mitoxai.tasks.training_run import gather
 
-    cohort = read_cohort(parameters.cohort)
-    folds, _ = subject_folds(cohort, "leave-one-out")
+    cohort = read_cohort(parameters.cohort).where(parameters.where)
     if min(list(cohort.groups.values()).count(group) for group in cohort.classes) < 2:
         raise MitoxaiError("The leakage check needs two subjects of every group: add sections to the cohort.")
     settings = _settings(parameters)
-    device = pick_device(parameters.device)
-    patches = gather(settings, cohort, progress, cancel)
-    splits: list[str] = ["patch-random", "subject"] if parameters.split == "both" else [parameters.split]
-    labellings = permuted_groups(cohort.groups, cohort.classes, parameters.permutations, parameters.seed)
-    trainings = len(labellings) * sum(1 if split == "patch-random" else len(folds) for split in splits)
-    progress(
-        Progress("Leakage check", 0, trainings, _estimate(settings, patches, trainings, len(cohort.classes)))
+    ready = Prepared(
+        cohort,
+        gather(settings, cohort, progress, cancel or CancelToken()),
+        permuted_groups(cohort.groups, cohort.classes, parameters.permutations, parameters.seed),
+        subject_folds(cohort, "leave-one-out")[0],
+        ["patch-random", "subject"] if parameters.split == "both" else [parameters.split],
+        pick_device(parameters.device),
     )
-    each: list[dict[str, object]] = []
+    ready = replace(ready, seconds=_measured(settings, ready))
+    progress(Progress("Leakage check", 0, ready.trainings, ready.estimate()))
+    return ready
+
+
+def check(
+    parameters: LeakageParameters,
+    ready: Prepared,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> LeakageResult:
+    """Do a check that was prepared; see `run`."""
+    from napari_mitoxai.tasks.training_run import Parts, parts_at_random, train_network
+    from napari_mitoxai.training import evaluate
+    from napari_mitoxai.training.evaluation import accuracy_of
+    from napari_mitoxai.training.loop import duration
+
+    cancel = cancel or CancelToken()
+    settings, classes = _settings(parameters), ready.cohort.classes
     begun, done = time.monotonic(), 0
-    for number, groups in enumerate(labellings, start=1):
-        named = replace(
-            patches,
-            labels=np.array([cohort.classes.index(groups[name]) for name in patches.subjects], np.int64),
-        )
-        for split in splits:
+
+    def tested(parts: list[Parts]) -> dict[str, Any]:
+        """The accuracies of one network a part, over all of what they are tested on."""
+        nonlocal done
+        calls, right, patches = [], 0.0, 0
+        for part in parts:
+            # a labelling may leave a fold with one class: there is nothing to train
+            if len(np.unique(part.training.labels)) == len(classes):
+                trained = train_network(settings, part, len(classes), ready.device, None, no_progress, cancel)
+                result = evaluate(trained.network, part.test, trained.scaling, classes, device=ready.device, cancel=cancel)  # fmt: skip
+                calls += result.subject_calls
+                right += (result.patch_accuracy or 0) * len(part.test)
+                patches += len(part.test)
+            done += 1
+            left = (time.monotonic() - begun) / done * (ready.trainings - done)
+            progress(Progress("Leakage check", done, ready.trainings, f"{duration(left)} left"))
+        return {"patch_accuracy": right / patches, "subject_accuracy": accuracy_of(calls)[0]}
+
+    each: list[dict[str, Any]] = []
+    for number, groups in enumerate(ready.labellings, start=1):
+        labels = np.array([classes.index(groups[name]) for name in ready.patches.subjects], np.int64)
+        named = replace(ready.patches, labels=labels)
+        for split in ready.splits:
             if split == "patch-random":
                 parts = [parts_at_random(named, settings, parameters.seed + number)]
             else:
                 nobody = named.of([])
                 parts = [
                     Parts(named.of([name for name in groups if name not in fold]), nobody, named.of(fold))
-                    for fold in folds
+                    for fold in ready.folds
                 ]
-            calls, right, tested = [], 0.0, 0
-            for part in parts:
-                if len(np.unique(part.training.labels)) == len(cohort.classes):
-                    trained = train_network(
-                        settings, part, len(cohort.classes), device, None, no_progress, cancel
-                    )
-                    result = evaluate(trained.network, part.test, trained.scaling, cohort.classes, device=device, cancel=cancel)  # fmt: skip
-                    calls += result.subject_calls
-                    right += (result.patch_accuracy or 0) * len(part.test)
-                    tested += len(part.test)
-                done += 1
-                left = (time.monotonic() - begun) / done * (trainings - done)
-                progress(Progress("Leakage check", done, trainings, f"{_time(left)} left"))
-            each.append({"split": split, "permutation": number, "patch_accuracy": right / tested, "subject_accuracy": accuracy_of(calls)[0]})  # fmt: skip
-    counts = np.bincount(patches.labels)
+            each.append({"split": split, "permutation": number, **tested(parts)})
+    counts = np.bincount(ready.patches.labels)
     outcome = LeakageResult(
-        _means(each, splits, "patch_accuracy"),
-        _means(each, splits, "subject_accuracy"),
+        _means(each, ready.splits, "patch_accuracy"),
+        _means(each, ready.splits, "subject_accuracy"),
         float(counts.max() / counts.sum()),
         each,
-        time.monotonic() - started,
+        time.monotonic() - begun,
     )
     if parameters.out is not None:
         write_json(parameters.out, {**asdict(outcome), "parameters": parameters.model_dump(mode="json")})
     return outcome
 
 
-def _means(each: list[dict[str, object]], splits: list[str], key: str) -> dict[str, float]:
-    return {
-        split: statistics.fmean(float(str(row[key])) for row in each if row["split"] == split)
-        for split in splits
-    }
+def _means(each: list[dict[str, Any]], splits: list[str], key: str) -> dict[str, float]:
+    return {split: statistics.fmean(row[key] for row in each if row["split"] == split) for split in splits}
 
 
 def _settings(parameters: LeakageParameters) -> TrainParameters:
     """A small network that is free to learn whatever tells persons apart."""
-    return TrainParameters(
-        cohort=parameters.cohort, out=Path("leakage"), epochs=parameters.epochs, patch_size=parameters.patch_size,
-        input_size=parameters.input_size, jitter=0.0, test_share=0.2, validation_share=0.0, seed=parameters.seed,
-        device=parameters.device,
+    same = {name: getattr(parameters, name) for name in PatchParameters.model_fields}
+    return TrainParameters.model_validate(
+        {
+            **same, "out": Path("leakage"), "channels": parameters.channels, "epochs": parameters.epochs, "jitter": 0.0,
+            "test_share": 0.2, "validation_share": 0.0, "seed": parameters.seed,
+        }
     )  # fmt: skip
 
 
@@ -217,27 +280,22 @@ def permuted_groups(
     ][:number]
 
 
-def _estimate(settings: TrainParameters, patches: "PatchSet", trainings: int, classes: int) -> str:
-    """How long it will take, from a few steps of the same network on as many patches."""
+def _measured(settings: TrainParameters, ready: Prepared) -> float:
+    """How many seconds it will take, from a few steps of the same network on as many patches."""
     import torch
 
-    from napari_mitoxai.models import create, pick_device
-    from napari_mitoxai.training.loop import duration
+    from napari_mitoxai.models import create
 
-    device = pick_device(settings.device)
-    network = create(settings.architecture, len(patches.panel), classes).to(device)
-    size = min(settings.batch_size, len(patches))
-    inputs = torch.zeros(size, *patches.counts.shape[1:], device=device)
+    network = create(settings.architecture, len(ready.patches.panel), len(ready.cohort.classes))
+    network.to(ready.device)
+    size = min(settings.batch_size, len(ready.patches))
+    inputs = torch.zeros(size, *ready.patches.counts.shape[1:], device=ready.device)
     seconds = []
     for _ in range(3):
         start = time.monotonic()
-        float(network(inputs).sum().backward() or 0)
+        total = network(inputs).sum()
+        total.backward()
+        float(total.detach())  # a GPU has done the work only then
         seconds.append(time.monotonic() - start)
-    steps = trainings * settings.epochs * len(patches) / size
-    return f"{trainings} trainings, about {duration(min(seconds) * steps * _EVALUATION)}"
-
-
-def _time(seconds: float) -> str:
-    from napari_mitoxai.training.loop import duration
-
-    return duration(seconds)
+    steps = ready.trainings * settings.epochs * len(ready.patches) / size
+    return min(seconds) * steps * _EVALUATION

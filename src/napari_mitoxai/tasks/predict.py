@@ -10,6 +10,7 @@ from pydantic import Field
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input, written_beside
 from napari_mitoxai.common.provenance import now, software
+from napari_mitoxai.tasks.inside import SectionMask, as_seen, refuse_without_fibres
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 _ENDING = ".ome.zarr"
@@ -30,10 +31,7 @@ class PredictParameters(TaskParameters):
         title="Probability map",
         description=f"The store to write, ending in {_ENDING}; it opens as an overlay.",
     )
-    mask: Path | None = Field(
-        default=None, title="Inside fibres",
-        description="Label image of the section, or a folder with it: needed by a model that was trained inside fibres.",
-    )  # fmt: skip
+    mask: SectionMask = None
     overlap: float = Field(
         default=0.5, ge=0, le=0.9, title="Overlap", description="Share of a patch's side that its neighbour covers too.",
         json_schema_extra={"advanced": True},
@@ -108,25 +106,14 @@ def run(
     refuse_existing(parameters.out, overwrite=parameters.overwrite)
     refuse_input(parameters.out, parameters.section, parameters.run)
     progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
-    from napari_mitoxai.cohort import (
-        find_labels,
-        inside,
-        patch_corners,
-        read_mask,
-        read_patches,
-        tissue_mask,
-    )
+    from napari_mitoxai.cohort import patch_corners, read_patches, tissue_mask
     from napari_mitoxai.imc import read_section
     from napari_mitoxai.models import load_checkpoint, pick_device
     from napari_mitoxai.training.evaluation import probabilities_of
     from napari_mitoxai.training.section_call import call_section
 
     checkpoint, section = load_checkpoint(parameters.run), read_section(parameters.section)
-    trained_with = checkpoint.provenance.get("parameters", {})
-    if trained_with.get("mask") and parameters.mask is None:
-        raise MitoxaiError(
-            f"{parameters.run.name} was trained inside fibres: give those of {section.name} with --mask, as `mitoxai segment` writes them."
-        )
+    refuse_without_fibres(checkpoint, parameters.run, parameters.mask)
     planes = checkpoint.channels_in(section)
     checkpoint.geometry.check(section.shape, section.name)
     corners = patch_corners(
@@ -134,14 +121,9 @@ def run(
     )  # fmt: skip
     if not corners:
         raise MitoxaiError(f"{section.name} has no patch with tissue in it: check its channels.")
-    change = None
-    if parameters.mask is not None:
-        labels = read_mask(find_labels(parameters.mask, section, section.subject or ""), section)
-
-        def change(number: int, counts: Any) -> Any:
-            return inside(counts, labels, corners[number])
-
-    patches = read_patches(section, planes, corners, checkpoint.geometry, change)
+    # tissue is found as in training: with what lies between the fibres
+    section = as_seen(section, parameters.mask)
+    patches = read_patches(section, planes, corners, checkpoint.geometry)
     probabilities = probabilities_of(
         checkpoint.model(), patches, len(corners), checkpoint.scaling,
         batch_size=parameters.batch_size, device=pick_device(parameters.device), progress=progress, cancel=cancel,
@@ -152,7 +134,7 @@ def run(
     notes = list(section.notes)
     if use in ("train", "validation"):
         notes.append(f"The model has seen this subject ({use}); its call is no evidence for new subjects.")
-    if trained_with.get("crops") == "fibres":
+    if checkpoint.provenance.get("parameters", {}).get("crops") == "fibres":
         notes.append("The model was trained on single fibres, and is asked about whole patches here.")
     if checkpoint.metrics.get("optimistic"):
         notes.append("The model's own test figures are optimistic: it was tested on patches of subjects it was trained on.")  # fmt: skip

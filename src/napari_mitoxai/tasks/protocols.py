@@ -45,11 +45,11 @@ _KHAN = {
 
 PROTOCOLS: dict[str, Protocol] = {
     "small": Protocol(
-        "Small",
+        "a small network",
         "A small network from random weights on patches averaged to 128 px, tested on the subjects that are held out: the defaults.",
     ),
     "subject": Protocol(
-        "By subject",
+        "every subject tested",
         "The small network, tested on every subject by models that never saw it, and then trained on all of them.",
         {"split": "subject", "folds": "leave-one-out"},
     ),

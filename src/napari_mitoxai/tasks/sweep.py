@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("patch-random", "subject")
 _CONFIG_FILE = "sweep.json"
-_NOT_OF_A_RUN = {"out", "architectures", "channel_sets", "seeds", "splits", "folds", "overwrite"}
+_MAY_GROW = {"out", "architectures", "channel_sets", "seeds", "splits"}
+_NOT_OF_A_RUN = {*_MAY_GROW, "folds"}
 
 
 class SweepParameters(TrainingParameters):
@@ -161,7 +162,7 @@ def _refuse_other_sweep(parameters: SweepParameters) -> None:
         return
     kept = read_json(config)["parameters"]
     now = parameters.model_dump(mode="json")
-    other = [key for key in now if key not in _NOT_OF_A_RUN and kept.get(key) != now[key]]
+    other = [key for key in now if key not in _MAY_GROW and kept.get(key) != now[key]]
     if other:
         titles = ", ".join(SweepParameters.model_fields[key].title or key for key in other)
         raise MitoxaiError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from napari_mitoxai.common import (
     Cancelled,
@@ -25,13 +25,13 @@ from napari_mitoxai.common.files import (
 )
 from napari_mitoxai.models.registry import available
 from napari_mitoxai.tasks.protocols import PROTOCOLS
-from napari_mitoxai.tasks.training_parameters import TrainingParameters
+from napari_mitoxai.tasks.training_parameters import Channels, TrainingParameters
 
 if TYPE_CHECKING:
     from napari_mitoxai.cohort import Cohort
     from napari_mitoxai.training import PatchSet
 
-METRICS_FILE = "metrics.json"
+METRICS_FILE, CONFIG_FILE = "metrics.json", "config.json"
 _BEGUN_FILE = "begun.json"
 _NOT_COMPARED = {"out", "overwrite"}  # they do not change what comes out
 
@@ -59,12 +59,7 @@ class TrainParameters(TrainingParameters):
         description="subject never has a person's patches on both sides; patch-random does, as the papers, and its figures are optimistic.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
-    channels: list[str] = Field(
-        default=[],
-        title="Channels",
-        description="Targets to train on; all by default.",
-        json_schema_extra={"advanced": True},
-    )
+    channels: Channels = Field(default_factory=list)
     seed: int = Field(
         default=0,
         ge=0,
@@ -73,14 +68,9 @@ class TrainParameters(TrainingParameters):
         json_schema_extra={"advanced": True},
     )
     overwrite: bool = Field(
-        default=False, title="Replace an existing run", description="Whether an existing run folder may be replaced.",
+        default=False, title="Replace a run", description="Whether an existing run folder may be replaced.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
-
-    @field_validator("channels")
-    @classmethod
-    def _all(cls, channels: list[str]) -> list[str]:
-        return [] if [name.lower() for name in channels] == ["all"] else channels
 
     @model_validator(mode="after")
     def _one_way_to_test(self) -> "TrainParameters":
@@ -142,7 +132,7 @@ def run(
     try:
         refuse_unfit(parameters, cohort)
         patches = gather(parameters, cohort, progress, cancel)
-        _begin(work, parameters, patches.fingerprint)
+        _begin(work, parameters, patches.digest())
         if parameters.folds == "none":
             metrics, cancelled = train_run(parameters, cohort, patches, work, progress, cancel)
         else:
@@ -174,14 +164,26 @@ def train_prepared(
     -------
     dict
         What metrics.json holds: of this call, or of an earlier one that finished the same run.
+
+    Raises
+    ------
+    MitoxaiError
+        If the sections have changed since the run was begun or finished.
     """
     from napari_mitoxai.tasks.training_run import train_folds, train_run
 
+    if parameters.channels:
+        patches = patches.with_channels(parameters.channels)
     done = parameters.out / METRICS_FILE
     if done.exists() and not (parameters.out / _BEGUN_FILE).exists():
+        if read_json(parameters.out / CONFIG_FILE).get("data") != patches.digest():
+            raise MitoxaiError(
+                f"The sections of {parameters.cohort.name} have changed since {parameters.out} was trained: "
+                "delete this run, or choose another --out."
+            )
         return dict(read_json(done))
     work = _work_folder(parameters)
-    _begin(work, parameters, patches.fingerprint)
+    _begin(work, parameters, patches.digest())
     if parameters.folds == "none":
         metrics, cancelled = train_run(parameters, cohort, patches, work, progress, cancel)
     else:
@@ -221,6 +223,28 @@ def refuse_unfit_settings(parameters: TrainingParameters) -> None:
         )
 
 
+def begun_with(out: Path) -> TrainParameters | None:
+    """The parameters of a run that was begun there and is not finished, which the same parameters go on with; or None."""
+    for folder in (_hidden(out), out):
+        if (folder / _BEGUN_FILE).is_file():
+            try:
+                given = {**read_json(folder / _BEGUN_FILE)["parameters"], "out": out}
+                return TrainParameters.model_validate(given)
+            except (
+                MitoxaiError,
+                KeyError,
+                TypeError,
+                ValueError,
+            ):  # of another version: nothing to go on with
+                return None
+    return None
+
+
+def _hidden(out: Path) -> Path:
+    """Where an unfinished run is kept: beside its place."""
+    return out.with_name(f".{out.name}.unfinished")
+
+
 def _compared(parameters: TrainParameters) -> dict[str, Any]:
     return parameters.model_dump(mode="json", exclude=_NOT_COMPARED)
 
@@ -236,8 +260,8 @@ def _goes_on(parameters: TrainParameters) -> bool:
 
 
 def _work_folder(parameters: TrainParameters) -> Path:
-    """Where an unfinished run is kept: hidden, beside its place."""
-    work = parameters.out.with_name(f".{parameters.out.name}.unfinished")
+    """Where the run is made; a copy of it, if it was cancelled, or what a crash left of it."""
+    work = _hidden(parameters.out)
     if not work.exists():
         if _goes_on(parameters):
             shutil.copytree(parameters.out, work)

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from napari_mitoxai.tasks.parameters import TaskParameters
 from napari_mitoxai.tasks.protocols import PROTOCOLS
@@ -13,27 +13,14 @@ AUGMENTATIONS = ("turns", "flips", "rotation", "zoom", "shear")
 _MORE: dict[str, Any] = {"advanced": True}
 
 
-class TrainingParameters(TaskParameters):
-    """The fields that `train` and `sweep` share; a protocol fills those that are not given."""
+class PatchParameters(TaskParameters):
+    """Which patches of which sections are looked at, and where that is computed."""
 
     cohort: Path = Field(
         title="Cohort",
         description="CSV table with the columns path, subject, group and, optional, section, batch, split, acquisition; or a folder with the sections, as controls/C01 and patients/P01.",
         json_schema_extra={"argument": True},
     )
-    protocol: Literal[tuple(PROTOCOLS)] = Field(  # type: ignore[valid-type]
-        default="small", title="Protocol",
-        description="Fills what is not given: small, subject (every subject tested), or the settings of a paper.",
-        json_schema_extra={"hidden": True},
-    )  # fmt: skip
-    epochs: int = Field(
-        default=20, ge=1, le=10_000, title="Epochs", description="How often training goes over all patches."
-    )
-    folds: Literal["none", "leave-one-out", "2", "3", "4", "5", "10"] = Field(
-        default="none", title="Folds",
-        description="Test every subject on a model that never saw it: one model a subject, or a number of folds with groups evenly spread.",
-        json_schema_extra=_MORE,
-    )  # fmt: skip
     where: list[str] = Field(
         default=[], title="Only where",
         description="Use a part of the cohort: column=value or column!=value, several values as column=one|other.",
@@ -59,6 +46,45 @@ class TrainingParameters(TaskParameters):
     )  # fmt: skip
     overlap: float = Field(
         default=0.5, ge=0, le=0.9, title="Overlap", description="Share of a patch's side that its neighbour covers too.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
+    device: str = Field(
+        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=_MORE
+    )
+
+    @model_validator(mode="after")
+    def _fibres_are_given(self) -> "PatchParameters":
+        if self.crops == "fibres" and self.mask is None:
+            raise ValueError("patches around fibres need the fibres: give --mask")
+        return self
+
+
+def _all_is_none(channels: list[str]) -> list[str]:
+    return [] if [name.lower() for name in channels] == ["all"] else channels
+
+
+Channels = Annotated[
+    list[str],
+    AfterValidator(_all_is_none),
+    Field(title="Channels", description="Targets to train on; all by default.", json_schema_extra=_MORE),
+]
+"""Where one list of channels is chosen."""
+
+
+class TrainingParameters(PatchParameters):
+    """The fields that `train` and `sweep` share; a protocol fills those that are not given."""
+
+    protocol: Literal[tuple(PROTOCOLS)] = Field(  # type: ignore[valid-type]
+        default="small", title="Protocol",
+        description="Fills what is not given: small, subject (every subject tested), or the settings of a paper.",
+        json_schema_extra={"hidden": True},
+    )  # fmt: skip
+    epochs: int = Field(
+        default=20, ge=1, le=10_000, title="Epochs", description="How often training goes over all patches."
+    )
+    folds: Literal["none", "leave-one-out", "2", "3", "4", "5", "10"] = Field(
+        default="none", title="Folds",
+        description="Test every subject on a model that never saw it: one model a subject, or a number of folds with groups evenly spread.",
         json_schema_extra=_MORE,
     )  # fmt: skip
     batch_size: int = Field(
@@ -137,9 +163,6 @@ class TrainingParameters(TaskParameters):
         default="auto", title="Precision", description="auto measures on a GPU which is faster; on the CPU it is float32.",
         json_schema_extra=_MORE,
     )  # fmt: skip
-    device: str = Field(
-        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=_MORE
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -147,11 +170,10 @@ class TrainingParameters(TaskParameters):
         """What is given wins over the protocol; holding subjects out takes the place of its split and folds."""
         if not isinstance(given, Mapping) or given.get("protocol", "small") not in PROTOCOLS:
             return given
-        values = {
-            name: value
-            for name, value in PROTOCOLS[given.get("protocol", "small")].values.items()
-            if name in cls.model_fields
-        }
+        protocol = PROTOCOLS[given.get("protocol", "small")].values
+        values = {name: value for name, value in protocol.items() if name in cls.model_fields}
+        if "architectures" in cls.model_fields and "architecture" in protocol:
+            values["architectures"] = [protocol["architecture"]]
         if given.get("hold_out"):
             values |= {
                 name: default for name, default in (("split", "subject"), ("folds", "none")) if name in values
@@ -177,8 +199,6 @@ class TrainingParameters(TaskParameters):
     def _fits_together(self) -> "TrainingParameters":
         if self.base == "frozen" and self.head != "dense":
             raise ValueError("a frozen base needs --head dense: there is nothing else to train")
-        if self.crops == "fibres" and self.mask is None:
-            raise ValueError("patches around fibres need the fibres: give --mask")
         if self.test_share + self.validation_share >= 1:
             raise ValueError("the shares of test and validation leave nothing to train on: make them smaller")
         return self

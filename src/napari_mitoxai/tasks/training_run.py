@@ -24,7 +24,7 @@ from napari_mitoxai.common.files import replace as moved
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.models import Checkpoint, create, pick_device, save_checkpoint
 from napari_mitoxai.models.heads import WithHead
-from napari_mitoxai.tasks.train import METRICS_FILE, TrainParameters
+from napari_mitoxai.tasks.train import CONFIG_FILE, METRICS_FILE, TrainParameters
 from napari_mitoxai.tasks.training_parameters import TrainingParameters
 from napari_mitoxai.training import (
     Evaluation,
@@ -107,6 +107,14 @@ def parts_at_random(patches: PatchSet, parameters: TrainingParameters, seed: int
     return replace(parts, notes=(_OPTIMISTIC,) if parts.optimistic() else ())
 
 
+def divided(parameters: TrainParameters, cohort: Cohort, patches: PatchSet) -> Parts:
+    """What a run without folds trains on, stops early by, and is tested on."""
+    if parameters.split == "patch-random":
+        return parts_at_random(patches, parameters, parameters.seed)
+    split = split_subjects(cohort, hold_out=parameters.hold_out, seed=parameters.seed)
+    return parts_by_subject(patches, split)
+
+
 def recipe_of(parameters: TrainParameters) -> Recipe:
     """The settings of the training loop."""
     return Recipe(
@@ -181,11 +189,18 @@ def train_network(
     if isinstance(network, WithHead) and parameters.base == "frozen":
         augmented = bool(parameters.augmentation) or parameters.jitter > 0
         examples = features_of(
-            network.base, training, views=parameters.views if augmented else 1,
+            network.base, training, views=parameters.views if augmented else 1, precision=parameters.precision,
             device=device, progress=progress, cancel=cancel, seed=parameters.seed,
         )  # fmt: skip
         if validation is not None:
-            checked = features_of(network.base, validation, device=device, progress=progress, cancel=cancel)
+            checked = features_of(
+                network.base,
+                validation,
+                precision=parameters.precision,
+                device=device,
+                progress=progress,
+                cancel=cancel,
+            )
         learning = network.head
     result = fit(
         learning, examples, checked, recipe_of(parameters),
@@ -214,7 +229,7 @@ def train_run(
     cohort : Cohort
         What the patches are of.
     patches : PatchSet
-        All of them, with the channels to use.
+        All of them, of the channels to use.
     folder : Path
         Keeps the state of the training until it is finished, and gets the run.
     progress, cancel
@@ -231,15 +246,10 @@ def train_run(
     """
     started = now()
     device = pick_device(parameters.device)
-    if parameters.channels:
-        patches = patches.with_channels(parameters.channels)
-    if parameters.split == "subject":
-        split = split_subjects(cohort, hold_out=parameters.hold_out, seed=parameters.seed)
-        if all_folds is not None:  # everybody trains, whatever the table's split column says
-            split = Split(tuple(cohort.subjects))
-        parts = parts_by_subject(patches, split)
-    else:
-        parts = parts_at_random(patches, parameters, parameters.seed)
+    if all_folds is None:
+        parts = divided(parameters, cohort, patches)
+    else:  # everybody trains, whatever the table's split column says
+        parts = parts_by_subject(patches, Split(tuple(cohort.subjects)))
     trained = train_network(parameters, parts, len(cohort.classes), device, folder, progress, cancel)
     result = trained.fit
     notes = [*patches.notes, *parts.notes, *result.notes]
@@ -251,7 +261,7 @@ def train_run(
     try:
         evaluation = evaluate(
             trained.network, parts.test, trained.scaling, cohort.classes,
-            batch_size=parameters.batch_size, device=device, progress=progress, cancel=cancel,
+            batch_size=result.batch_size, device=device, progress=progress, cancel=cancel,
         )  # fmt: skip
     except Cancelled:  # the network is trained: keep it, and say what is missing
         evaluation = Evaluation(None, None, None, [])
@@ -294,7 +304,7 @@ def train_run(
         head=parameters.head,
     )
     save_checkpoint(checkpoint, folder)
-    write_json(folder / "config.json", {"task": "train", "parameters": configuration})
+    _write_config(folder, parameters, patches)
     _write_history(folder / "history.csv", result.history)
     write_json(folder / METRICS_FILE, metrics)
     if not result.cancelled:
@@ -339,12 +349,10 @@ def train_folds(
         each.append(read_json(place / METRICS_FILE))
     metrics = _joined(parameters, cohort, each, notes)
     if not final_model:
-        write_json(
-            folder / "config.json", {"task": "train", "parameters": parameters.model_dump(mode="json")}
-        )
+        _write_config(folder, parameters, patches)
         write_json(folder / METRICS_FILE, metrics)
         return metrics, False
-    told = prefixed(progress, "All subjects: ", curve=True)
+    told = prefixed(progress, "All subjects: ")
     metrics["notes"].append(
         "The figures are those of one model a fold, each in folds/; the model of this run was trained on all subjects."
     )
@@ -404,12 +412,11 @@ def _figures(calls: list[dict[str, Any]], classes: list[str]) -> dict[str, Any]:
     }
 
 
-def prefixed(progress: ProgressCallback, prefix: str, *, curve: bool = False) -> ProgressCallback:
-    """Progress of a part; its curve is that of the whole only where that is said."""
+def prefixed(progress: ProgressCallback, prefix: str) -> ProgressCallback:
+    """Progress of a part; each stage has a curve of its own."""
 
     def told(report: Progress) -> None:
-        values = report.values if curve else None
-        progress(Progress(prefix + report.stage, report.done, report.total, report.detail, values))
+        progress(Progress(prefix + report.stage, report.done, report.total, report.detail, report.values))
 
     return told
 
@@ -441,6 +448,11 @@ def refuse_unfit(parameters: TrainParameters, cohort: Cohort) -> None:
             f"{parameters.architecture} cannot be trained on batches of {parameters.batch_size} inputs of {side} px: "
             f"choose a larger {more}."
         ) from error
+
+
+def _write_config(folder: Path, parameters: TrainParameters, patches: PatchSet) -> None:
+    content = {"task": "train", "parameters": parameters.model_dump(mode="json"), "data": patches.digest()}
+    write_json(folder / CONFIG_FILE, content)
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -1,6 +1,7 @@
 """The patches of a cohort as what a network is fed with."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,8 +41,6 @@ class PatchSet:
         (N,), index into the cohort's classes.
     panel : Panel
         The channels, the same for all.
-    fingerprint : str
-        SHA-256 of what was read; empty for patches that were not read from a cohort.
     notes : tuple of str
         What a user should know of the reading.
     """
@@ -50,7 +49,6 @@ class PatchSet:
     subjects: NDArray[np.str_]
     labels: NDArray[np.int64]
     panel: Panel
-    fingerprint: str = ""
     notes: tuple[str, ...] = field(default=())
 
     def of(self, subjects: Sequence[str]) -> "PatchSet":
@@ -68,6 +66,12 @@ class PatchSet:
         planes = self.panel.match(targets, what="the cohort")
         panel = Panel(tuple(self.panel[plane] for plane in planes))
         return replace(self, counts=self.counts[:, planes], panel=panel)
+
+    def digest(self) -> str:
+        """SHA-256 of the counts, of their channels, and of whose they are."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.counts).data)
+        digest.update(json.dumps([self.subjects.tolist(), self.labels.tolist(), self.panel.targets]).encode())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -153,17 +157,8 @@ def gather_patches(
         np.asarray([owners[index].subject for index in kept]),
         np.asarray([cohort.classes.index(owners[index].group) for index in kept], dtype=np.int64),
         panel,
-        fingerprint_of(hashes, owners),
         notes,
     )
-
-
-def fingerprint_of(hashes: Sequence[str], owners: Sequence[Member]) -> str:
-    """SHA-256 of patches and of whose they are."""
-    text = "\n".join(
-        f"{value} {owner.subject} {owner.group}" for value, owner in zip(hashes, owners, strict=True)
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _patches_of(

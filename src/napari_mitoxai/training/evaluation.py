@@ -13,6 +13,7 @@ from napari_mitoxai.cohort import Scaling
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
 from napari_mitoxai.models import CancellingMode
 from napari_mitoxai.training.data import PatchSet
+from napari_mitoxai.training.memory import in_batches_that_fit
 from napari_mitoxai.training.scores import confusion, scores, wilson
 
 
@@ -60,7 +61,7 @@ def predict(
     inputs : ndarray of float32
         (N, C, H, W), scaled.
     batch_size, device
-        As usual.
+        As usual; where the device's memory is too small, the batch is halved.
     progress, cancel
         Reported after every batch; checked between layers.
 
@@ -71,15 +72,19 @@ def predict(
     """
     device = device or torch.device("cpu")
     network.eval().to(device)
-    parts = []
-    with torch.inference_mode(), CancellingMode(cancel or CancelToken()):
-        for start in range(0, len(inputs), batch_size):
-            batch = torch.from_numpy(inputs[start : start + batch_size]).to(
+
+    def compute(size: int) -> NDArray[np.float32]:
+        parts = []
+        for start in range(0, len(inputs), size):
+            batch = torch.from_numpy(inputs[start : start + size]).to(
                 device, memory_format=torch.channels_last
             )
             parts.append(network(batch).softmax(1).float().cpu().numpy())
-            progress(Progress("Calling subjects", min(start + batch_size, len(inputs)), len(inputs)))
-    return np.concatenate(parts)
+            progress(Progress("Calling subjects", min(start + size, len(inputs)), len(inputs)))
+        return np.concatenate(parts)
+
+    with torch.inference_mode(), CancellingMode(cancel or CancelToken()):
+        return in_batches_that_fit(compute, batch_size, device)
 
 
 def probabilities_of(

@@ -1,5 +1,7 @@
 """A frozen base is computed once, not once an epoch: its features are kept, and only the head is trained."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,6 +10,8 @@ from torch import Tensor, nn
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
 from napari_mitoxai.models import CancellingMode
 from napari_mitoxai.training.examples import Batches, Examples
+from napari_mitoxai.training.memory import in_batches_that_fit
+from napari_mitoxai.training.optimisers import autocast, faster_precision
 
 _BATCH = 16
 
@@ -46,6 +50,7 @@ def features_of(
     examples: Examples,
     *,
     views: int = 1,
+    precision: str = "float32",
     device: torch.device | None = None,
     progress: ProgressCallback = no_progress,
     cancel: CancelToken | None = None,
@@ -60,7 +65,9 @@ def features_of(
     examples : Examples
         Augmented differently each time where they are augmented at all.
     views : int
-        How often each patch is computed.
+        How often each patch is computed; in smaller batches where the device's memory is too small.
+    precision : str
+        ``float32``, ``bfloat16``, or ``auto``: what a measurement finds faster on a GPU, and float32 on the CPU.
     device, progress, cancel
         As usual.
     seed : int
@@ -69,16 +76,24 @@ def features_of(
     device = device or torch.device("cpu")
     cancel = cancel or CancelToken()
     base.eval().to(device).to(memory_format=torch.channels_last)
-    order = np.arange(len(examples))
-    total, done = views * len(examples), 0
-    parts = []
-    with torch.inference_mode(), CancellingMode(cancel):
-        for view in range(views):
-            own = []
-            for inputs, _ in Batches(examples, order, _BATCH, view, keep_all=True):
-                own.append(base(inputs.to(device)).float().cpu())
-                done += len(inputs)
-                progress(Progress("Computing features", done, total, f"view {view + 1} of {views}"))
-            parts.append(torch.cat(own))
+    number = len(examples)
+    if precision == "auto":
+        probe = examples.inputs(np.arange(min(_BATCH, number)), 0, 0)
+        precision = faster_precision(base, probe, device, backward=False)
+
+    def compute(view: int, size: int) -> Tensor:
+        parts: list[Tensor] = []
+        for inputs, _ in Batches(examples, np.arange(number), size, view, keep_all=True):
+            parts.append(base(inputs.to(device)).float().cpu())
+            done = view * number + min(len(parts) * size, number)
+            progress(
+                Progress(
+                    "Computing features", done, views * number, f"view {view + 1} of {views} on {device.type}"
+                )
+            )
+        return torch.cat(parts)
+
+    with torch.inference_mode(), CancellingMode(cancel), autocast(device, precision):
+        computed = [in_batches_that_fit(partial(compute, view), _BATCH, device) for view in range(views)]
     # out of inference mode, as the head is trained on them
-    return Features(torch.stack(parts).clone(), examples, seed)
+    return Features(torch.stack(computed).clone(), examples, seed)

@@ -35,6 +35,7 @@ from napari_mitoxai.training.optimisers import (
 from napari_mitoxai.training.recipe import Recipe
 from napari_mitoxai.training.state import StateFolder, TrainingState, copied, finite
 
+KEPT = "trained before"  # of an epoch that a resumed training does not repeat
 _REPORTS_EVERY = 0.1  # seconds; reading a loss makes a GPU wait
 
 
@@ -164,12 +165,14 @@ class _Follow(Callback):
         state: TrainingState,
         recipe: Recipe,
         examples: int,
+        device: torch.device,
         folder: StateFolder | None,
         progress: ProgressCallback,
         cancel: CancelToken,
     ) -> None:
         self.state, self.notes = state, list[str]()
         self._recipe, self._examples, self._folder = recipe, examples, folder
+        self._device = device.type
         self._first = state.epoch
         self._progress, self._cancel = progress, cancel
         self._started = time.monotonic()
@@ -196,7 +199,7 @@ class _Follow(Callback):
         """Throughput, and what is left at most: training may stop earlier."""
         seconds = (time.monotonic() - self._started) / max(done - self._first, 1e-9)
         return (
-            f"{self._examples / max(seconds, 1e-9):.0f} patches/s, "
+            f"{self._examples / max(seconds, 1e-9):.0f} patches/s on {self._device}, "
             f"up to {duration(seconds * (self._recipe.epochs - done))} left"
         )
 
@@ -318,7 +321,8 @@ def fit(
         Gets the state after each epoch, as far as that takes little time; what is in it already is gone on from, and
         the weights are then the same as without the interruption, on the CPU to the bit.
     progress, cancel
-        Reported ten times a second, with the curve's values after every epoch; checked between layers.
+        Reported ten times a second, with the curve's values after every epoch, and those of the epochs that it goes on
+        from; checked between layers.
 
     Returns
     -------
@@ -354,15 +358,17 @@ def fit(
                     raise MitoxaiError(
                         f"{device} has too little memory for two patches: choose a smaller --input-size, or --device cpu."
                     ) from error
-                torch.cuda.empty_cache()
-                recipe = replace(recipe, batch_size=size // 2)
-                notes.append(
-                    f"{device} has too little memory for batches of {size}: trained in batches of {size // 2}."
-                )
-                progress(Progress("Training", 0, recipe.epochs, notes[-1]))
-                continue
-            result.notes = notes + result.notes
-            return result
+            else:
+                result.notes = notes + result.notes
+                return result
+            # only now: the error held what the failed step had in memory
+            network.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            recipe = replace(recipe, batch_size=size // 2)
+            notes.append(
+                f"{device} has too little memory for batches of {size}: trained in batches of {size // 2}."
+            )
+            progress(Progress("Training", 0, recipe.epochs, notes[-1]))
 
 
 def _train(
@@ -382,9 +388,11 @@ def _train(
             probe = training.inputs(np.arange(min(recipe.batch_size, len(training))), 0, 0)
             state.precision = faster_precision(network.to(device), probe, device)
     state.batch_size = recipe.batch_size
+    for row in state.history:  # a curve goes on where it was
+        progress(Progress("Training", row["epoch"], recipe.epochs, KEPT, row))
     if finished(state, recipe):
         return _as_fit(state)
-    follow = _Follow(state, recipe, len(training), folder, progress, cancel)
+    follow = _Follow(state, recipe, len(training), device, folder, progress, cancel)
     cancelled = False
     with _quiet_lightning():
         trainer = lightning.Trainer(

@@ -48,7 +48,14 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, total_steps: int, done: 
     return LambdaLR(optimizer, factor)
 
 
-def faster_precision(network: nn.Module, inputs: Tensor, device: torch.device) -> str:
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """A context in which the network computes in this precision: ``float32`` or ``bfloat16``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def faster_precision(
+    network: nn.Module, inputs: Tensor, device: torch.device, *, backward: bool = True
+) -> str:
     """Measure whether bfloat16 is faster than float32 on a GPU, on a batch of this shape.
 
     Parameters
@@ -59,6 +66,8 @@ def faster_precision(network: nn.Module, inputs: Tensor, device: torch.device) -
         (N, C, H, W).
     device : torch.device
         Float32 is chosen on anything but a CUDA GPU, without measuring: the same seed has to give the same weights.
+    backward : bool
+        Whether the network is trained; else the forward pass alone is measured.
 
     Returns
     -------
@@ -74,8 +83,10 @@ def faster_precision(network: nn.Module, inputs: Tensor, device: torch.device) -
         for repeat in range(4):  # the first is a warm-up
             torch.cuda.synchronize(device)
             start = time.perf_counter()
-            with torch.autocast("cuda", torch.bfloat16, enabled=name == "bfloat16"):
-                network(inputs).float().square().mean().backward()
+            with autocast(device, name), torch.set_grad_enabled(backward):
+                loss = network(inputs).float().square().mean()
+            if backward:
+                loss.backward()
             torch.cuda.synchronize(device)
             if repeat:
                 seconds[name] = min(seconds.get(name, float("inf")), time.perf_counter() - start)
