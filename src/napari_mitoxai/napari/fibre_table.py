@@ -14,6 +14,7 @@ OUTLINES = "outlines"
 SELECTED = "#f0e442"
 _NOTHING = (0.0, 0.0, 0.0, 0.0)
 _Z_LIMIT = 6.0
+_STEPS = 100  # of a colour scale
 _STATUS, _Z = "_status", "_z"
 
 
@@ -98,7 +99,9 @@ def _colours(values: "pd.Series[Any]", name: str) -> list[Any]:
     else:
         (low, high), scale = np.percentile(finite, [2, 98]), ensure_colormap("viridis")
     place = (numbers - low) / (high - low if high > low else 1.0)
-    rgba = np.array(scale.map(np.clip(np.nan_to_num(place), 0, 1)))
+    # napari draws nothing with more than a few hundred different colours
+    steps = np.round(_STEPS * np.clip(np.nan_to_num(place), 0, 1)) / _STEPS
+    rgba = np.array(scale.map(steps))
     rgba[~np.isfinite(numbers)] = _NOTHING
     return list(rgba)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.notifications import show_info
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback
 from napari_mitoxai.imc import Section
@@ -58,9 +58,8 @@ class OxphosPanel(TaskPanel):
             self.starter("Measure fibres", "measure", self._measure, ready=lambda: self._layer() is not None)
         )
         self.add(self._measured)
-        tables = QFormLayout()
-        tables.addRow("Fibre tables", self.tables)
-        self._column.addLayout(tables)
+        self.add(QLabel("Fibre tables"))
+        self.add(self.tables)
         self.add(self.calling)
         self.add(
             self.starter("Call OXPHOS status", "call", self._call, ready=lambda: bool(self.tables.paths()))
@@ -77,7 +76,11 @@ class OxphosPanel(TaskPanel):
         self._save_table.setObjectName("save_selected")
         self._save_plot.clicked.connect(self._on_save_plot)
         self._save_table.clicked.connect(self._on_save_selected)
-        self._shown_rows.addRow(self._save_plot, self._save_table)
+        saving = QHBoxLayout()
+        saving.addWidget(self._save_plot)
+        saving.addWidget(self._save_table)
+        saving.addStretch(1)
+        self._shown_rows.addRow(saving)
         self._column.addStretch(1)
         self._shown.setVisible(False)
         self._protein.currentTextChanged.connect(lambda _: self._show_plot())

@@ -25,6 +25,7 @@ class TableList(QWidget):
         self._list.setObjectName("tables")
         self._list.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
         self._list.setFixedHeight(84)
+        self._list.setMinimumWidth(80)
         self._list.setToolTip("Tables of control and patient sections, each measured once")
         add, remove = QPushButton("Add…"), QPushButton("Remove")
         add.setObjectName("add_tables")
