@@ -57,7 +57,9 @@ def measure(
         If `cancel` was used.
     """
     if any(not 0 <= percent <= 100 for percent in percents):
-        raise MitoxaiError(f"Percentiles go from 0 to 100 (given: {', '.join(f'{each:g}' for each in percents)}).")
+        raise MitoxaiError(
+            f"Percentiles go from 0 to 100 (given: {', '.join(f'{each:g}' for each in percents)})."
+        )
     fibres = fibres_of(section, labels)
     progress(Progress("Shapes", 0, 1))
     columns = _shape_columns(fibres, section.pixel_size_um, cancel)
