@@ -237,4 +237,4 @@ class WordsField(TextField):
 
     def set_value(self, value: Any) -> None:
         """Show words."""
-        super().set_value(", ".join(map(str, value)))
+        super().set_value(", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value))
