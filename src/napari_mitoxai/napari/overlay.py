@@ -100,7 +100,8 @@ class LiveMaps(Watcher):
 
     def refresh(self, *, now: bool = False) -> None:
         """Show what has come, four times a second at most."""
-        if self._state.viewer is None or (not now and time.monotonic() - self._refreshed < _REFRESH_S):
+        soon = now or (self._dirty and self.first_pixels is None)
+        if self._state.viewer is None or (not soon and time.monotonic() - self._refreshed < _REFRESH_S):
             return
         self._view = on_screen(self._state.viewer, self.section)
         with self._lock:
@@ -108,11 +109,14 @@ class LiveMaps(Watcher):
         if store is None:
             return
         if not self._layers:
-            self._add_layers(store)
+            self._add_next(store)
         elif dirty or now:
             for label, layer in self._layers.items():
                 if layer in self._state.viewer.layers:
                     self._show(layer, self._maps[label].limit(), store.signed(label))
+        if self.first_pixels is not None or now:
+            while self._add_next(store) and now:
+                pass
         if dirty and self.first_pixels is None:
             self.first_pixels = time.monotonic()
         self._refreshed = time.monotonic()
@@ -126,29 +130,37 @@ class LiveMaps(Watcher):
             kept = layer.metadata["mitoxai"]
             kept["source"], kept["provenance"] = str(path), {**kept["provenance"], "verdict": verdict}
 
-    def _add_layers(self, store: "MapStore") -> None:
-        for index, label in enumerate(store.methods):
-            facts = LayerFacts(
-                "map",
-                self.section.name,
-                str(self.section.address),
-                label,
-                store.explained,
-                str(store.path),
-            )
-            pyramid = self._maps[label]
-            layer = map_layer(
-                pyramid.levels if len(pyramid.levels) > 1 else pyramid.levels[0],
-                facts,
-                signed=store.signed(label),
-                limit=pyramid.limit(),
-                scale_um=store.grid.scale_um,
-                translate_um=(store.grid.translate_um,) * 2,
-                provenance=store.info,
-            )
-            # overlays on top of each other cannot be read
-            layer[1]["visible"] = index == len(store.methods) - 1
-            self._layers[label] = self._state.add_layer(layer)
+    def _add_next(self, store: "MapStore") -> bool:
+        """Add the layer of one more map, the last one first, which alone is seen; False if there is none left."""
+        left = [label for label in store.methods if label not in self._layers]
+        if not left:
+            return False
+        label = left[-1]
+        facts = LayerFacts(
+            "map",
+            self.section.name,
+            str(self.section.address),
+            label,
+            store.explained,
+            str(store.path),
+        )
+        pyramid = self._maps[label]
+        layer = map_layer(
+            pyramid.levels if len(pyramid.levels) > 1 else pyramid.levels[0],
+            facts,
+            signed=store.signed(label),
+            limit=pyramid.limit(),
+            scale_um=store.grid.scale_um,
+            translate_um=(store.grid.translate_um,) * 2,
+            provenance=store.info,
+        )
+        layer[1]["visible"] = not self._layers  # overlays on top of each other cannot be read
+        added, layers = self._state.add_layer(layer), self._state.viewer.layers
+        above = next((self._layers[other] for other in reversed(self._layers)), None)  # the one added before
+        if above in layers and layers.index(added) > layers.index(above):
+            layers.move(layers.index(added), layers.index(above))
+        self._layers[label] = added
+        return True
 
     def _show(self, layer: Any, limit: float, signed: bool) -> None:
         limits = (-limit if signed else 0.0, limit)

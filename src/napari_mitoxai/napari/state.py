@@ -100,6 +100,8 @@ class WindowState(QObject):
             (each for each in viewer.layers if each.name == keywords["name"] and facts_of(each) is not None),
             None,
         )
+        if old is not None and _takes(old, data, keywords, kind):
+            return old
         if old is not None:
             viewer.layers.remove(old)
         added = getattr(viewer, f"add_{kind}")(data, **keywords)
@@ -227,3 +229,16 @@ def state_of(viewer: Any) -> WindowState:
     if viewer not in _STATES:
         _STATES[viewer] = WindowState(viewer)
     return _STATES[viewer]
+
+
+def _takes(layer: Any, data: Any, keywords: dict[str, Any], kind: str) -> bool:
+    """Give a map's layer new content, which is several times as quick as another layer; False if it cannot take it."""
+    facts, several = facts_of(layer), isinstance(data, list)
+    if facts is None or facts.kind != "map" or kind != "image" or bool(layer.multiscale) != several:
+        return False
+    layer.data = data
+    for name in ("scale", "translate", "colormap", "metadata"):
+        setattr(layer, name, keywords[name])
+    layer.contrast_limits_range = layer.contrast_limits = keywords["contrast_limits"]
+    layer.visible = keywords.get("visible", True)
+    return True
