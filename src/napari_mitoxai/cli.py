@@ -312,6 +312,10 @@ def _tell_segment(result: Any) -> None:
     typer.echo(f"{result.fibres} fibres: {result.labels}")
 
 
+def _tell_measure(result: Any) -> None:
+    typer.echo(f"{result.fibres} fibres, {len(result.columns)} columns: {result.table}")
+
+
 def _tell_figure(result: Any) -> None:
     typer.echo(f"Figure: {result.figure}")
     typer.echo(f"Made from: {result.sidecar}")
@@ -368,6 +372,7 @@ _add_command("predict", "predict", "PredictParameters", _tell_predict)
 _add_command("import-checkpoint", "import_checkpoint", "ImportParameters", _tell_import)
 _add_command("explain", "explain", "ExplainParameters", _tell_explain)
 _add_command("segment", "segment", "SegmentParameters", _tell_segment)
+_add_command("measure", "measure", "MeasureParameters", _tell_measure)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)

@@ -1,0 +1,114 @@
+"""The fibre table: one row a fibre, with its size, its shape and what every channel holds in it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
+from napari_mitoxai.fibres.intensities import intensities
+from napari_mitoxai.fibres.numbering import Fibres, numbered
+from napari_mitoxai.fibres.shapes import shapes
+from napari_mitoxai.imc import Section
+
+PERCENTS = (5.0, 25.0, 75.0, 95.0)
+
+
+def measure(
+    section: Section,
+    labels: NDArray[np.integer],
+    *,
+    percents: Sequence[float] = PERCENTS,
+    outline: bool = False,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> pd.DataFrame:
+    """Measure the fibres of a section.
+
+    Parameters
+    ----------
+    section : Section
+        Is read a band of rows and a channel at a time.
+    labels : ndarray of int
+        (Y, X) as the section; 0 is outside, ids need not be consecutive.
+    percents : sequence of float
+        Percentiles of every channel, 0 to 100.
+    outline : bool
+        Whether the channels are measured on the line of pixels just outside each fibre, where mitocyto measures.
+    progress, cancel : callable, CancelToken
+        Told, and looked at, between the steps.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a fibre, by id: ``section, fibre, area_um2, x_um, y_um``, the mean of every channel (``NDUFB8_mean``),
+        ``perimeter_um, feret_max_um, feret_min_um, aspect_ratio`` (of the Feret diameters), ``circularity``
+        (4 π area / perimeter²), ``convexity`` (area / area of the convex hull), ``euler_number`` (pieces minus holes),
+        ``on_border``, and median, standard deviation and percentiles of every channel (``NDUFB8_p5``). The centre of the
+        first pixel is at (0, 0) µm.
+
+    Raises
+    ------
+    MitoxaiError
+        If the labels are of another shape, or the section is damaged.
+    Cancelled
+        If `cancel` was used.
+    """
+    fibres = fibres_of(section, labels)
+    progress(Progress("Shapes", 0, 1))
+    columns = _shape_columns(fibres, section.pixel_size_um, cancel)
+    values = intensities(
+        fibres,
+        lambda channel, rows: section.read([channel], y=rows)[0],
+        len(section.panel),
+        percents=percents,
+        outline=outline,
+        chunks=section.data.chunks[1],
+        progress=progress,
+        cancel=cancel,
+    )
+    first = ("area_um2", "x_um", "y_um")
+    table = {"section": section.name, "fibre": fibres.ids} | {name: columns.pop(name) for name in first}
+    statistics = ["median", "sd", *(f"p{percent:g}" for percent in percents)]
+    table |= {f"{target}_mean": values["mean"][:, c] for c, target in enumerate(section.panel.targets)}
+    table |= columns
+    for channel, target in enumerate(section.panel.targets):
+        table |= {f"{target}_{name}": values[name][:, channel] for name in statistics}
+    return pd.DataFrame(table, index=pd.RangeIndex(len(fibres)))
+
+
+def fibres_of(section: Section, labels: NDArray[np.integer]) -> Fibres:
+    """Number the fibres of a section.
+
+    Raises
+    ------
+    MitoxaiError
+        If the labels are of another shape than the section, or no labels.
+    """
+    fibres = numbered(labels)
+    if fibres.index.shape != section.shape[1:]:
+        y, x = fibres.index.shape
+        raise MitoxaiError(
+            f"The labels have {y} x {x} pixels and {section.name} has {section.shape[1]} x {section.shape[2]}: give the labels of this section."
+        )
+    return fibres
+
+
+def _shape_columns(
+    fibres: Fibres, pixel_size_um: float, cancel: CancelToken | None
+) -> dict[str, NDArray[np.generic]]:
+    found = shapes(fibres, cancel)
+    return {
+        "area_um2": found.area * pixel_size_um**2,
+        "x_um": found.x * pixel_size_um,
+        "y_um": found.y * pixel_size_um,
+        "perimeter_um": found.perimeter * pixel_size_um,
+        "feret_max_um": found.feret_max * pixel_size_um,
+        "feret_min_um": found.feret_min * pixel_size_um,
+        "aspect_ratio": found.feret_max / found.feret_min,
+        "circularity": 4 * np.pi * found.area / found.perimeter**2,
+        "convexity": found.area / found.hull_area,
+        "euler_number": found.euler,
+        "on_border": found.border,
+    }

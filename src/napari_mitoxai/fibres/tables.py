@@ -1,0 +1,69 @@
+"""Writing fibre tables: wide and long, in our columns and in those of mitocyto and analysis2Dmito."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.common.files import written_beside
+
+TABLE_ENDINGS = (".csv", ".parquet")
+KEYS = ("section", "fibre", "subject", "group")
+
+
+def to_long(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a fibre and quantity: ``section, fibre, quantity, value``, with ``subject`` and ``group`` where they are known.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row a fibre.
+    """
+    keys = [key for key in KEYS if key in table]
+    numbers = table.astype({name: float for name in table if name not in keys and name not in KEYS})
+    return numbers.melt(id_vars=keys, var_name="quantity", value_name="value").sort_values(
+        keys[:2], kind="stable", ignore_index=True
+    )
+
+
+def refuse_ending(path: Path) -> None:
+    """Raise if `path` is no table that can be written.
+
+    Raises
+    ------
+    MitoxaiError
+        If it ends neither in .csv nor in .parquet, or what writes Parquet is not installed.
+    """
+    if path.suffix.lower() not in TABLE_ENDINGS:
+        raise MitoxaiError(
+            f"{path.name} ends neither in .csv nor in .parquet: name the table for example FIBRES.csv."
+        )
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise MitoxaiError(
+            "Parquet needs pyarrow, which is not installed: pip install 'napari-mitoxai[parquet]', or write a .csv."
+        )
+
+
+def write_table(path: Path, table: pd.DataFrame, *, overwrite: bool = False) -> None:
+    """Write a table as CSV or Parquet; in CSV, a name that a spreadsheet would take for a formula is quoted.
+
+    Raises
+    ------
+    MitoxaiError
+        If `path` is no table, exists and may not be replaced, or cannot be written.
+    """
+    refuse_ending(path)
+    with written_beside(path, overwrite=overwrite) as partial:
+        if path.suffix.lower() == ".parquet":
+            table.to_parquet(partial, index=False)
+            return
+        safe = table.copy(deep=False)
+        for column in safe.columns:
+            if not pd.api.types.is_numeric_dtype(safe[column]):
+                safe[column] = safe[column].map(
+                    lambda value: (
+                        f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@") else value
+                    )
+                )
+        safe.to_csv(partial, index=False)

@@ -1,0 +1,77 @@
+"""`mitoxai measure` from files to a table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_mitoxai.cli import main
+from napari_mitoxai.imc import Channel, Panel, write_labels, write_section
+
+
+@pytest.fixture
+def files(tmp_path):
+    counts = np.random.default_rng(0).poisson(4, (2, 60, 80)).astype(np.uint16)
+    labels = np.zeros((60, 80), np.int32)
+    labels[10:30, 10:30], labels[10:30, 40:70], labels[35:55, 5:75] = 3, 9, 4
+    write_section(
+        tmp_path / "S.ome.tiff", counts, Panel((Channel("NDUFB8"), Channel("VDAC1"))), pixel_size_um=2.0
+    )
+    write_labels(tmp_path / "L.tiff", labels)
+    return tmp_path, counts, labels
+
+
+def run(folder, *options):
+    """Run the command line; the exit status."""
+    arguments = ["measure", folder / "S.ome.tiff", "--fibres", folder / "L.tiff", "--out", *options]
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as exit_:
+        return exit_.code or 0
+    return 0
+
+
+def failing(folder, *options, capsys):
+    assert run(folder, *options) == 2
+    return capsys.readouterr().err
+
+
+def test_the_wide_table(files, capsys):
+    folder, counts, labels = files
+    assert run(folder, folder / "T.csv", "--json") == 0
+    table = pd.read_csv(folder / "T.csv")
+    assert json.loads(capsys.readouterr().out) == {
+        "table": str(folder / "T.csv"),
+        "fibres": 3,
+        "columns": list(table),
+    }
+    assert list(table)[:7] == ["section", "fibre", "area_um2", "x_um", "y_um", "NDUFB8_mean", "VDAC1_mean"]
+    assert table["section"].tolist() == ["S"] * 3
+    assert table["fibre"].tolist() == [3, 4, 9]
+    assert table["area_um2"].tolist() == [1600, 5600, 2400]
+    np.testing.assert_allclose(
+        table["NDUFB8_mean"], [counts[0][labels == n].mean() for n in (3, 4, 9)], rtol=1e-6
+    )
+
+
+def test_the_long_table_holds_the_same(files):
+    folder, _, _ = files
+    assert run(folder, folder / "T.csv") == 0
+    assert run(folder, folder / "L.csv", "--long") == 0
+    wide, long = pd.read_csv(folder / "T.csv"), pd.read_csv(folder / "L.csv")
+    assert list(long) == ["section", "fibre", "quantity", "value"]
+    again = long.pivot(index=["section", "fibre"], columns="quantity", values="value")  # noqa: PD010
+    pd.testing.assert_frame_equal(
+        again, wide.set_index(["section", "fibre"]).astype(float)[list(again)], check_names=False
+    )
+
+
+def test_what_is_refused(files, capsys):
+    folder, _, _ = files
+    assert "ends neither in .csv nor in .parquet" in failing(folder, folder / "T.xlsx", capsys=capsys)
+    assert run(folder, folder / "T.csv") == 0
+    assert "exists already" in failing(folder, folder / "T.csv", capsys=capsys)
+    write_labels(folder / "L.tiff", np.ones((61, 80), np.int32), overwrite=True)
+    assert "61 x 80 pixels and S has 60 x 80" in failing(folder, folder / "U.csv", capsys=capsys)
+    assert not (folder / "U.csv").exists()
