@@ -314,6 +314,23 @@ def _tell_segment(result: Any) -> None:
 
 def _tell_measure(result: Any) -> None:
     typer.echo(f"{result.fibres} fibres, {len(result.columns)} columns: {result.table}")
+    if hasattr(result, "answers"):
+        _tell_answers(result)
+
+
+def _tell_answers(result: Any) -> None:
+    from napari_mitoxai.fibres.answers import QUESTIONS
+
+    for question, asked in QUESTIONS.items():
+        said = [answer for answer in result.answers if answer["question"] == question]
+        if said:
+            typer.echo(asked)
+        for answer in said:
+            typer.echo(f"  {answer['method']}: {answer['sentence']}")
+    typer.echo(f"Relevance by fibre: {result.relevance}")
+    typer.echo(f"By compartment: {result.compartments}")
+    if result.figure is not None:
+        typer.echo(f"Figure: {result.figure}")
 
 
 def _tell_figure(result: Any) -> None:

@@ -112,11 +112,12 @@ def test_an_even_map_says_nothing():
 
 
 def test_fibres_where_nothing_was_explained_have_no_p():
-    regions = regions_of(simulate.section(size=(256, 224), seed=5).fibres)
+    labels = simulate.section(size=(256, 224), seed=5).fibres
+    regions = regions_of(labels)
     explained = np.zeros((64, 56), bool)
     explained[:, :20] = True
     null = spatial_null([planes_of(np.ones((1, 64, 56)))], regions, PLACING, explained, draws=19)[0]
-    away = np.array([np.flatnonzero((regions.labels == label).any(0))[0] > 84 for label in regions.ids])
+    away = np.array([np.flatnonzero((labels == label).any(0))[0] > 84 for label in regions.ids])
     assert np.isnan(null.fibres[away]).all()
     assert np.isfinite(null.fibres[~away]).any()
     nothing = spatial_null([planes_of(np.ones((2, 64, 56)))], regions, PLACING, explained & False, draws=19)[

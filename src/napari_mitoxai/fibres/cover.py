@@ -13,6 +13,7 @@ from scipy import sparse
 
 from napari_mitoxai.common import CancelToken, MitoxaiError
 from napari_mitoxai.fibres.compartments import INSIDE, OUTSIDE, Compartment, tiles
+from napari_mitoxai.fibres.numbering import Fibres, numbered
 
 _TILE = 1024  # pixels of the labels; what is held while a part of the map is shared out
 
@@ -42,17 +43,14 @@ class Regions:
 
     Attributes
     ----------
-    labels : ndarray of int (Y, X)
-        0 is outside.
+    fibres : Fibres
+        Which fibre a pixel lies in.
     parts : ndarray of uint8 (Y, X)
         Values of `Compartment`, as `compartments` gives them.
-    ids : ndarray of int (fibres,)
-        The fibres' labels in ascending order.
     """
 
-    labels: NDArray[np.integer]
+    fibres: Fibres
     parts: NDArray[np.uint8]
-    ids: NDArray[np.int64]
 
     @classmethod
     def of(cls, labels: NDArray[np.integer], parts: NDArray[np.uint8]) -> "Regions":
@@ -67,9 +65,17 @@ class Regions:
             raise MitoxaiError(
                 f"Compartments of shape {parts.shape} do not belong to fibres of shape {labels.shape}: take both from one section."
             )
-        ids = [np.unique(labels[window]) for window in tiles(labels.shape, _TILE)]
-        every = np.unique(np.concatenate(ids)) if ids else np.zeros(0)
-        return cls(labels, parts, every[every > 0].astype(np.int64))
+        return cls(numbered(labels), parts)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The fibres' labels in ascending order, (fibres,)."""
+        return self.fibres.ids
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Y, X) of the labels."""
+        return self.parts.shape
 
     @property
     def count(self) -> int:
@@ -88,15 +94,15 @@ class Regions:
 
     def numbers(self, window: tuple[slice, slice]) -> NDArray[np.int64]:
         """The region of each pixel of a part of the section."""
-        labels, parts = self.labels[window], self.parts[window]
-        first = len(INSIDE) * np.searchsorted(self.ids, labels)
+        index, parts = self.fibres.index[window].astype(np.int64), self.parts[window]
+        inside = len(INSIDE) * (index - 1) + parts - Compartment.MEMBRANE
         outside = len(INSIDE) * len(self.ids) + (parts == Compartment.BACKGROUND)
-        return np.where(labels > 0, first + (parts.astype(np.int64) - Compartment.MEMBRANE), outside)
+        return np.where(index > 0, inside, outside)
 
     def areas(self) -> NDArray[np.int64]:
         """Pixels of each region, (regions,)."""
         area = np.zeros(self.count, np.int64)
-        for window in tiles(self.labels.shape, _TILE):
+        for window in tiles(self.shape, _TILE):
             area += np.bincount(self.numbers(window).ravel(), minlength=self.count)
         return area
 
@@ -140,9 +146,9 @@ def covers(regions: Regions, placing: Placing, cancel: CancelToken | None = None
     """
     over_y, over_x = (
         _overlaps(length, side, placing.scale, offset)
-        for length, side, offset in zip(placing.shape, regions.labels.shape, placing.translate, strict=True)
+        for length, side, offset in zip(placing.shape, regions.shape, placing.translate, strict=True)
     )
-    for window in tiles(regions.labels.shape, _TILE):
+    for window in tiles(regions.shape, _TILE):
         if cancel is not None:
             cancel.check()
         row, y, height = over_y.within(window[0])

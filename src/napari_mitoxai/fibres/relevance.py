@@ -204,7 +204,7 @@ def sum_by_region(
     positive = [np.zeros_like(values) for values in total]
     lost, lost_positive = ([np.zeros(len(each.planes)) for each in maps] for _ in range(2))
     area = np.zeros((regions.count, 1))
-    outside = beyond(placing, regions.labels.shape)
+    outside = beyond(placing, regions.shape)
     done = 0.0
     for cover in covers(regions, placing, cancel):
         part = cover.rows, cover.columns

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from napari_mitoxai.common import CancelToken, ProgressCallback, no_progress
+from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input
 from napari_mitoxai.tasks.parameters import TaskParameters
 
@@ -20,6 +20,38 @@ class MeasureParameters(TaskParameters):
     out: Path = Field(title="Table", description="The table to write, ending in .csv or .parquet.")
     long: bool = Field(
         default=False, title="Long form", description="Write a row a fibre and quantity instead of a row a fibre.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+    maps: Path | None = Field(
+        default=None,
+        title="Maps",
+        description="The store that `mitoxai explain` wrote: their relevance is summed over fibres and compartments too.",
+    )
+    calls: Path | None = Field(
+        default=None,
+        title="OXPHOS calls",
+        description="The table that `mitoxai oxphos` wrote: do the deficient fibres carry the relevance?",
+    )
+    membrane_um: float = Field(
+        default=2.0, ge=0, le=100, title="Membrane (µm)", description="Width of the ring along a fibre's edge.",
+        json_schema_extra={"option": "--membrane", "advanced": True},
+    )  # fmt: skip
+    submembrane_um: float = Field(
+        default=5.0, ge=0, le=100, title="Sub-membrane (µm)", description="Width of the ring inside of the membrane.",
+        json_schema_extra={"option": "--submembrane", "advanced": True},
+    )  # fmt: skip
+    gap_um: float = Field(
+        default=25.0, ge=0, le=500, title="Gaps (µm)",
+        description="Widest gap between two fibres; what is outside and further from fibres is background.",
+        json_schema_extra={"option": "--gap", "advanced": True},
+    )  # fmt: skip
+    draws: int = Field(
+        default=199, ge=0, le=99_999, title="Draws",
+        description="How often maps are moved about for p values, the smallest of which is 1 / (draws + 1); 0 for none.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+    figure: Path | None = Field(
+        default=None, title="Figure", description="Where the relevance falls, as a picture: .pdf, .svg, .png or .tiff.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
     overwrite: bool = Field(
@@ -66,6 +98,12 @@ def run(
     refuse_ending(parameters.out)
     refuse_existing(parameters.out, overwrite=parameters.overwrite)
     refuse_input(parameters.out, parameters.section, parameters.fibres)
+    if parameters.maps is None:
+        _refuse_what_needs_maps(parameters)
+    else:
+        from napari_mitoxai.tasks.measure_maps import measure_with_maps
+
+        return measure_with_maps(parameters, progress, cancel)
     section = read_section(parameters.section)
     table = measure(section, read_labels(parameters.fibres), progress=progress, cancel=cancel)
     fibres = len(table)
@@ -73,3 +111,11 @@ def run(
         table = to_long(table)
     write_table(parameters.out, table, overwrite=parameters.overwrite)
     return MeasureResult(parameters.out, fibres, list(table.columns))
+
+
+def _refuse_what_needs_maps(parameters: MeasureParameters) -> None:
+    for name in ("calls", "figure"):
+        if getattr(parameters, name) is not None:
+            raise MitoxaiError(
+                f"--{name} is about relevance: give the maps that `mitoxai explain` wrote with --maps."
+            )

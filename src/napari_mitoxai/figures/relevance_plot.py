@@ -1,0 +1,120 @@
+"""Where the relevance of a section's maps falls, in one figure: compartments, proteins, fibres, OXPHOS status."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from napari_mitoxai.fibres.answers import PROTEIN, STATUS, Answer
+from napari_mitoxai.fibres.concentration import lorenz
+from napari_mitoxai.fibres.relevance import ROWS, RegionSums
+
+# Okabe and Ito: apart for every reader
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
+_WIDTH_IN = 7.1  # 180 mm, two columns
+_MOST_PROTEINS = 10
+
+
+def relevance_figure(sums: Sequence[RegionSums], answers: Sequence[Answer], *, title: str = "") -> Figure:
+    """Draw the answers.
+
+    Parameters
+    ----------
+    sums : sequence of RegionSums
+        A map each.
+    answers : sequence of Answer
+        About them.
+    title : str
+        The section.
+
+    Returns
+    -------
+    Figure
+        Four panels, lettered: enrichment of compartments, shares of proteins, Lorenz curves of fibres, and the relevance of deficient
+        fibres beside that of the others; without OXPHOS calls three.
+    """
+    status = [answer for answer in answers if answer.question == STATUS and "ratio" in answer.values]
+    proteins = [answer for answer in answers if answer.question == PROTEIN and answer.values]
+    panels: list[tuple[Callable[..., None], Sequence[Any]]] = [(_compartments, sums)]
+    panels += [(_proteins, proteins)] if proteins else []
+    panels += [(_lorenz, sums)]
+    panels += [(_status, status)] if status else []
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(_WIDTH_IN, 0.5 + 2.7 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    colours = {each.method: COLOURS[index % len(COLOURS)] for index, each in enumerate(sums)}
+    for number, (draw, of_what) in enumerate(panels):
+        axes = figure.add_subplot(rows, 2, number + 1)
+        draw(axes, of_what, colours)
+        axes.set_title("abcd"[number], loc="left", fontweight="bold", fontsize=9)
+        axes.tick_params(labelsize=7)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    handles = [axes.plot([], [], color=colour, linewidth=4)[0] for colour in colours.values()]
+    figure.legend(handles, list(colours), loc="outside lower center", ncols=4, frameon=False, fontsize=7)
+    if title:
+        figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _compartments(axes: Any, sums: Sequence[RegionSums], colours: dict[str, str]) -> None:
+    height = 0.8 / len(sums)
+    for index, each in enumerate(sums):
+        enriched = each.compartments().enrichment[:, -1]
+        axes.barh(
+            np.arange(len(ROWS)) + index * height, enriched - 1, height, left=1, color=colours[each.method]
+        )
+    axes.axvline(1, color="0.4", linewidth=0.8)
+    axes.set_yticks(np.arange(len(ROWS)) + 0.4 - height / 2, [part.title for part in ROWS])
+    axes.invert_yaxis()
+    axes.set_xlabel("positive relevance over an even map's", fontsize=8)
+
+
+def _proteins(axes: Any, answers: Sequence[Answer], colours: dict[str, str]) -> None:
+    shares = [{name: v for name, v in answer.values.items() if name != "most"} for answer in answers]
+    names = sorted(set().union(*shares), key=lambda name: -max(share.get(name, 0) for share in shares))
+    names = names[:_MOST_PROTEINS]
+    height = 0.8 / len(answers)
+    for index, (answer, share) in enumerate(zip(answers, shares, strict=True)):
+        axes.barh(
+            np.arange(len(names)) + index * height,
+            [100 * share.get(name, 0) for name in names],
+            height,
+            color=colours[answer.method],
+        )
+    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names)
+    axes.invert_yaxis()
+    axes.set_xlabel("% of the positive relevance in fibres", fontsize=8)
+
+
+def _lorenz(axes: Any, sums: Sequence[RegionSums], colours: dict[str, str]) -> None:
+    for each in sums:
+        fibres = each.fibres()
+        seen = fibres.explained > 0
+        share, relevance = lorenz(fibres.positive[seen, -1])
+        axes.plot(100 * share, 100 * relevance, color=colours[each.method], linewidth=1.5)
+    share, area = lorenz(fibres.explained[seen])
+    axes.plot(100 * share, 100 * area, color="0.4", linewidth=1, linestyle=":", label="fibre area")
+    axes.axhline(50, color="0.8", linewidth=0.8, zorder=0)
+    axes.set_xlabel("% of the fibres, most relevant first", fontsize=8)
+    axes.set_ylabel("% of their positive relevance", fontsize=8)
+    axes.legend(fontsize=7, frameon=False, loc="lower right")
+
+
+def _status(axes: Any, answers: Sequence[Answer], colours: dict[str, str]) -> None:
+    names = list(dict.fromkeys(answer.values["group"] for answer in answers))
+    methods = list(dict.fromkeys(answer.method for answer in answers))
+    height = 0.8 / len(methods)
+    for answer in answers:
+        place = names.index(answer.values["group"]) + methods.index(answer.method) * height
+        ratio = answer.values["ratio"]
+        axes.barh(place, ratio - 1, height, left=1, color=colours[answer.method])
+        judged = answer.values["p"] if np.isnan(answer.values["q"]) else answer.values["q"]
+        if judged < 0.05 and ratio > 1:
+            axes.text(ratio, place, " *", va="center", fontsize=8)
+    axes.axvline(1, color="0.4", linewidth=0.8)
+    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names)
+    axes.invert_yaxis()
+    axes.set_xlabel("relevance a µm², deficient over other fibres (* q < 0.05)", fontsize=8)
