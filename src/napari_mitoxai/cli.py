@@ -333,6 +333,32 @@ def _tell_answers(result: Any) -> None:
         typer.echo(f"Figure: {result.figure}")
 
 
+def _tell_oxphos(result: Any) -> None:
+    for row in result.subjects:
+        if row["deficient"] is None:
+            typer.echo(f"{row['subject']}, {row['protein']}: no fibre could be called")
+            continue
+        interval = (
+            f" (95 % {row['deficient_low']:.1%} to {row['deficient_high']:.1%})"
+            if row["deficient_low"] is not None
+            else ""
+        )
+        left_out = (
+            f"; left out of the controls {row['left_out_deficient']:.1%}, all wrongly"
+            if row["left_out_deficient"] is not None
+            else ""
+        )
+        typer.echo(
+            f"{row['subject']}{', control' if row['control'] else ''}, {row['protein']}: {row['deficient']:.1%} of {row['fibres']} fibres deficient{interval}{left_out}"
+        )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Calls: {result.calls}")
+    typer.echo(f"Proportions: {result.proportions}")
+    if result.plot is not None:
+        typer.echo(f"Plot: {result.plot}")
+
+
 def _tell_figure(result: Any) -> None:
     typer.echo(f"Figure: {result.figure}")
     typer.echo(f"Made from: {result.sidecar}")
@@ -390,6 +416,7 @@ _add_command("import-checkpoint", "import_checkpoint", "ImportParameters", _tell
 _add_command("explain", "explain", "ExplainParameters", _tell_explain)
 _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("measure", "measure", "MeasureParameters", _tell_measure)
+_add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)

@@ -75,3 +75,13 @@ def test_what_is_refused(files, capsys):
     write_labels(folder / "L.tiff", np.ones((61, 80), np.int32), overwrite=True)
     assert "61 x 80 pixels and S has 60 x 80" in failing(folder, folder / "U.csv", capsys=capsys)
     assert not (folder / "U.csv").exists()
+
+
+def test_parquet_holds_the_same(files):
+    pytest.importorskip("pyarrow")
+    folder, _, _ = files
+    assert run(folder, folder / "T.csv") == 0
+    assert run(folder, folder / "T.parquet") == 0
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(folder / "T.parquet"), pd.read_csv(folder / "T.csv"), check_dtype=False
+    )

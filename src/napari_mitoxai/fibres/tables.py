@@ -7,6 +7,7 @@ import pandas as pd
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.common.files import written_beside
+from napari_mitoxai.fibres.oxphos import Calls
 
 TABLE_ENDINGS = (".csv", ".parquet")
 KEYS = ("section", "fibre", "subject", "group")
@@ -25,6 +26,28 @@ def to_long(table: pd.DataFrame) -> pd.DataFrame:
     return numbers.melt(id_vars=keys, var_name="quantity", value_name="value").sort_values(
         keys[:2], kind="stable", ignore_index=True
     )
+
+
+def calls_to_long(calls: Calls) -> pd.DataFrame:
+    """One row a fibre and protein: ``section, fibre, subject, group, protein, mass, value, z, status, category, theta, r``.
+
+    Parameters
+    ----------
+    calls : Calls
+        As `call_fibres` gives them.
+    """
+    keys = calls.fibres[["section", "fibre", "subject", "group"]]
+    parts = []
+    for protein in calls.proteins:
+        own = {
+            "value" if name == protein else name.removeprefix(f"{protein}_"): calls.fibres[name]
+            for name in (
+                protein,
+                *(f"{protein}_{what}" for what in ("z", "status", "category", "theta", "r")),
+            )
+        }
+        parts.append(keys.assign(protein=protein, mass=calls.fibres[calls.reference], **own))
+    return pd.concat(parts, ignore_index=True)
 
 
 def refuse_ending(path: Path) -> None:

@@ -1,0 +1,242 @@
+"""Reading fibre tables of every tool: ours, mitocyto's, analysis2Dmito's and the published one."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.imc import parse_channel
+from napari_mitoxai.imc.panel import canonical
+
+_LOG_OR_MEDIAN = re.compile(r"^(?:LOG|MED)_")
+_MITOCYTO_SHAPES = {"Area", "AspectRatio", "Perimeter", "Circularity", "xCoord", "yCoord", "Mean", "Edges"}
+_PUBLISHED_FLAG = re.compile(r"_(?:down|norm|up)$")
+# subjects as the field numbers them, with what follows for repeats: C03-2, C01R01, P09_b
+_SUBJECT = re.compile(r"^([CP]\d+)(?:$|[^0-9].*$)")
+_CONTROL = re.compile(r"^C\d+$")
+_CONTROL_WORDS = {"control", "controls", "ctrl", "healthy"}
+
+
+@dataclass(frozen=True)
+class FibreValues:
+    """What tables say of fibres, in one form.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row a fibre: ``section, fibre, subject, group`` (``control``, ``patient`` or empty), then a column a protein.
+    proteins : list of str
+        Those columns, as the first table spells them.
+    offset : float
+        What to add before a logarithm so that values compare with mitocyto's, which are the mean of the counts + 1.
+    """
+
+    table: pd.DataFrame
+    proteins: list[str]
+    offset: float
+
+
+def read_fibre_tables(
+    paths: Sequence[Path], *, statistic: str = "mean", subjects: Path | None = None
+) -> FibreValues:
+    """Read fibre tables and put them below each other.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        CSV or Parquet: ours (wide or long), mitocyto's ``results.csv`` (``Value, ID, Channel, Folder 1, Filename``),
+        analysis2Dmito's (``Value, sampleID, fibreID, sbjType, Channel``), or the published wide one (``id, patient_id``).
+    statistic : str
+        ``mean`` or ``median`` of a fibre's pixels, where a table has both.
+    subjects : Path, optional
+        A table ``section, subject, group`` that says whose each section is.
+
+    Returns
+    -------
+    FibreValues
+        Only the proteins that all tables have.
+
+    Raises
+    ------
+    MitoxaiError
+        If a table is not there, of no known form, of another kind than the first, or a fibre is in it twice.
+    """
+    if not paths:
+        raise MitoxaiError("There is no fibre table: give at least one.")
+    tables, offsets = [], []
+    for path in paths:
+        table, offset = _one_table(path, statistic)
+        table.columns = [name if name in _KEYS else _target(name) for name in table.columns]
+        tables.append(table.loc[:, ~table.columns.duplicated()])
+        offsets.append(offset)
+    if len(set(offsets)) > 1:
+        raise MitoxaiError(
+            "Some of the tables hold means of counts and others mitocyto's means of counts + 1: call them apart, or measure all in one way."
+        )
+    tables = _same_names(tables)
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    joined = pd.concat([table[shared] for table in tables], ignore_index=True)
+    twice = joined.duplicated(["section", "fibre"])
+    if twice.any():
+        first = joined[twice].iloc[0]
+        raise MitoxaiError(
+            f"Fibre {first['fibre']} of {first['section']} is in the tables twice: give each section once."
+        )
+    joined = _with_subjects(joined, subjects)
+    return FibreValues(joined, [str(name) for name in shared if name not in _KEYS], offsets[0])
+
+
+_KEYS = ("section", "fibre", "subject", "group")
+
+
+def _one_table(path: Path, statistic: str) -> tuple[pd.DataFrame, float]:
+    """A table as ``section, fibre``, ``subject`` and ``group`` where it says so, and a column a protein."""
+    raw = _read(path)
+    columns = set(raw.columns)
+    if {"Value", "ID", "Channel", "Filename"} <= columns:
+        return _mitocyto(raw, path, statistic), 0.0
+    if {"Value", "sampleID", "fibreID", "sbjType", "Channel"} <= columns:
+        return _analysis_2d_mito(raw, path), 0.0
+    if {"section", "fibre", "quantity", "value"} <= columns:
+        keys = [key for key in _KEYS if key in columns]
+        return _ours(_spread(raw, path, keys, "quantity", "value"), path, statistic), 1.0
+    if {"section", "fibre"} <= columns:
+        return _ours(raw, path, statistic), 1.0
+    if {"id", "patient_id"} <= columns:
+        return _published(raw), 0.0
+    raise MitoxaiError(
+        f"{path.name} is no fibre table that is known here: give one of `mitoxai measure`, of mitocyto (Value, ID, Channel, Filename) or of analysis2Dmito."
+    )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise MitoxaiError(f"{path} is not there: check the path of the fibre table.")
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        # names such as NA or 01 are names
+        text = dict.fromkeys(
+            (
+                "section",
+                "subject",
+                "group",
+                "Filename",
+                "Folder 1",
+                "sampleID",
+                "Channel",
+                "patient_id",
+                "quantity",
+            ),
+            str,
+        )
+        return pd.read_csv(
+            path,
+            sep=None,
+            engine="python",
+            dtype=text,
+            keep_default_na=False,
+            na_values=["", "nan", "NaN", "NA"],
+        )
+    except Exception as error:  # pandas raises many kinds on a damaged table
+        raise MitoxaiError(
+            f"{path.name} cannot be read as a table ({type(error).__name__}): save it as CSV with a header line."
+        ) from error
+
+
+def _spread(raw: pd.DataFrame, path: Path, keys: list[str], name: str, value: str) -> pd.DataFrame:
+    """From a row a fibre and quantity to a row a fibre."""
+    if raw.duplicated([*keys, name]).any():
+        raise MitoxaiError(f"{path.name} has a value twice for one fibre: give each section once.")
+    filled = raw.assign(**{key: raw[key].fillna("") for key in keys if raw[key].dtype == object})
+    wide = filled.pivot_table(index=keys, columns=name, values=value, aggfunc="first", sort=False)
+    wide.columns.name = None
+    return wide.reset_index()
+
+
+def _ours(raw: pd.DataFrame, path: Path, statistic: str) -> pd.DataFrame:
+    ending = f"_{statistic}"
+    values = {name.removesuffix(ending): raw[name] for name in raw.columns if name.endswith(ending)}
+    if not values:
+        raise MitoxaiError(
+            f"{path.name} has no column that ends in {ending}: give a table of `mitoxai measure`."
+        )
+    keys = {key: raw[key] for key in _KEYS if key in raw}
+    return pd.DataFrame(keys | values)
+
+
+def _mitocyto(raw: pd.DataFrame, path: Path, statistic: str) -> pd.DataFrame:
+    channel = raw["Channel"].fillna("")
+    if statistic == "median":
+        kept = channel.str.startswith("MED_")
+        channel = channel.str.removeprefix("MED_")
+    else:
+        kept = ~channel.str.match(_LOG_OR_MEDIAN)
+    kept &= ~channel.isin(_MITOCYTO_SHAPES) & ~channel.str.contains("_MCLASS_")
+    chosen = raw.assign(Channel=channel)[kept]
+    chosen = chosen.assign(Value=pd.to_numeric(chosen["Value"], errors="coerce"))
+    wide = _spread(chosen, path, ["Filename", "ID"], "Channel", "Value")
+    return wide.rename(columns={"Filename": "section", "ID": "fibre"})
+
+
+def _analysis_2d_mito(raw: pd.DataFrame, path: Path) -> pd.DataFrame:
+    wide = _spread(raw, path, ["sampleID", "fibreID", "sbjType"], "Channel", "Value")
+    return wide.rename(columns={"sampleID": "section", "fibreID": "fibre", "sbjType": "group"})
+
+
+def _published(raw: pd.DataFrame) -> pd.DataFrame:
+    left_out = {"cell_id", "id", "patient_id", "subject_group"} | _MITOCYTO_SHAPES
+    proteins = [name for name in raw.columns if name not in left_out and not _PUBLISHED_FLAG.search(name)]
+    keys = {"section": raw["patient_id"], "fibre": raw["id"]}
+    if "subject_group" in raw:
+        keys["group"] = raw["subject_group"]
+    return pd.DataFrame(keys | {name: raw[name] for name in proteins})
+
+
+def _target(name: str) -> str:
+    return parse_channel(str(name)).target
+
+
+def _same_names(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Proteins under the names of the first table: aliases are joined."""
+    names = {canonical(str(name)): name for name in tables[0] if name not in _KEYS}
+    return [
+        table.rename(
+            columns={name: names.get(canonical(str(name)), name) for name in table if name not in _KEYS}
+        )
+        for table in tables
+    ]
+
+
+def _with_subjects(table: pd.DataFrame, subjects: Path | None) -> pd.DataFrame:
+    """Say of each fibre whose it is: by the user's table, by the fibre table, or by the section's name."""
+    section = table["section"].astype(str)
+    by_name = section.map(lambda name: match[1] if (match := _SUBJECT.match(name)) else name)
+    subject = table["subject"].replace("", pd.NA).fillna(by_name) if "subject" in table else by_name
+    group = table["group"].fillna("").astype(str) if "group" in table else pd.Series("", index=table.index)
+    group = group.map(
+        lambda word: (
+            "control" if word.strip().lower() in _CONTROL_WORDS else ("patient" if word.strip() else "")
+        )
+    )
+    if subjects is not None:
+        given = _read(subjects)
+        if not {"section", "subject"} <= set(given.columns):
+            raise MitoxaiError(
+                f"{subjects.name} has no columns section and subject: give a table section, subject, group."
+            )
+        given = given.drop_duplicates("section").set_index("section")
+        subject = section.map(given["subject"]).fillna(subject)
+        if "group" in given:
+            group = section.map(given["group"]).fillna(group)
+    named = group.where(
+        group != "", subject.map(lambda name: "control" if _CONTROL.match(str(name)) else "patient")
+    )
+    rest = table.drop(columns=[key for key in ("section", "subject", "group") if key in table])
+    fibre = rest.pop("fibre")
+    keys = pd.DataFrame({"section": section, "fibre": fibre, "subject": subject.astype(str), "group": named})
+    numbers: pd.DataFrame = rest.apply(pd.to_numeric, errors="coerce").astype(float)
+    return keys.join(numbers)
