@@ -319,14 +319,18 @@ def _tell_measure(result: Any) -> None:
 
 
 def _tell_answers(result: Any) -> None:
-    from napari_mitoxai.fibres.answers import QUESTIONS
+    from napari_mitoxai.fibres.answers import ANY, QUESTIONS
 
     for question, asked in QUESTIONS.items():
         said = [answer for answer in result.answers if answer["question"] == question]
+        groups = {answer["values"].get("group") for answer in said}
+        if ANY in groups and len(groups) > 1:  # protein by protein it would be a page
+            said = [answer for answer in said if answer["values"]["group"] == ANY]
         if said:
             typer.echo(asked)
         for answer in said:
             typer.echo(f"  {answer['method']}: {answer['sentence']}")
+    typer.echo(f"All answers, protein by protein: {result.answers_file}")
     typer.echo(f"Relevance by fibre: {result.relevance}")
     typer.echo(f"By compartment: {result.compartments}")
     if result.figure is not None:
@@ -357,6 +361,24 @@ def _tell_oxphos(result: Any) -> None:
     typer.echo(f"Proportions: {result.proportions}")
     if result.plot is not None:
         typer.echo(f"Plot: {result.plot}")
+
+
+def _tell_relevance(result: Any) -> None:
+    typer.echo(
+        f"{result.quantities} quantities of {sum(result.subjects.values())} subjects "
+        f"({', '.join(f'{number} {group}' for group, number in result.subjects.items())}), one value a subject."
+    )
+    typer.echo(f"The smallest p that these subjects can give: {result.smallest_p:.3g}")
+    for row in result.first:
+        typer.echo(
+            f"  {row['method']}, {row['quantity']}: {row['group']} {row['median']:.3g}, {row['reference']} {row['median_reference']:.3g} "
+            f"(medians; p = {row['p']:.3g}, adjusted {row['q']:.3g})"
+        )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    if result.figure is not None:
+        typer.echo(f"Figure: {result.figure}")
 
 
 def _tell_figure(result: Any) -> None:
@@ -417,6 +439,7 @@ _add_command("explain", "explain", "ExplainParameters", _tell_explain)
 _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("measure", "measure", "MeasureParameters", _tell_measure)
 _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
+_add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)

@@ -146,7 +146,9 @@ def test_the_answers_name_what_was_planted(result, truth):
     assert "does not tell channels apart" in said(result, "protein", "pooled")["sentence"]
     blind = said(result, "status", "blind", group="deficient in SDHA")
     assert not blind["sentence"].startswith("Yes")
-    assert said(result, "status", "sees", group="deficient in NDUFB8")["sentence"].startswith("No fibre is")
+    assert said(result, "status", "sees", group="deficient in NDUFB8")["sentence"].endswith(
+        "no fibre is deficient in NDUFB8."
+    )
     spread = said(result, "spread", "sees")["values"]
     assert spread["half"] < spread["half by area"]
 
@@ -212,6 +214,8 @@ def test_what_does_not_fit_is_said_before_anything_is_computed(folder, tmp_path)
 def test_calls_of_another_section_are_refused(folder, tmp_path):
     with pytest.raises(MitoxaiError, match="no calls of X"):
         read_calls(folder / "C.csv", "X")
+    (tmp_path / "L.csv").write_text("section,fibre,protein,status\nS,4,COX4,deficient\nS,5,COX4,normal\n")
+    assert read_calls(tmp_path / "L.csv", "S") == {"deficient in COX4": [4]}  # the long form
     (tmp_path / "C.csv").write_text("a,b\n1,2\n")
     with pytest.raises(MitoxaiError, match="no columns fibre and NAME_status"):
         read_calls(tmp_path / "C.csv", "S")
@@ -227,7 +231,7 @@ def test_no_fibres_one_fibre_and_an_empty_map(folder, tmp_path):
     one[100:150, 100:150] = 7
     found = relevance_in_fibres(section, one, store, groups={"deficient in SDHA": [7]}, draws=3)
     assert found.fibres()["fibre"].unique().tolist() == [7]
-    assert any("All fibres are deficient" in answer.sentence for answer in found.answers)
+    assert any("all fibres that were explained are deficient" in answer.sentence for answer in found.answers)
     empty = store_of(tmp_path / "E.ome.zarr", {"m": np.zeros((1, 160, 160))}, {"m": False})
     told = relevance_in_fibres(section, one, empty, draws=3).answers
     assert [answer.sentence for answer in told] == ["Nothing can be said: the map has no positive relevance."]

@@ -18,6 +18,7 @@ QUESTIONS = {
     PROTEIN: "Which protein?",
     SPREAD: "One fibre in ten, or all of them?",
 }
+ANY = "deficient in any"
 _SURE = 0.05
 _NAMED = 3  # channels
 
@@ -97,12 +98,14 @@ def _of_status(each: RegionSums, name: str, chosen: NDArray[np.bool_], p: float,
     number, count = int(chosen.sum()), len(chosen)
     area, positive = fibres.explained, fibres.positive[:, -1]
     if not 0 < number < count or not positive.sum() > 0 or not 0 < area[chosen].sum() < area.sum():
-        which = (
-            "No fibre is" if number == 0 else "All fibres are" if number == count else "Too few fibres are"
-        )
-        return Answer(
-            STATUS, each.method, f"{which} {name}: there is nothing to compare.", {"group": name, "fibres": number}
-        )  # fmt: skip
+        if not positive.sum() > 0:
+            why = "no fibre has positive relevance"
+        elif number == 0:
+            why = f"no fibre is {name}"
+        else:
+            why = f"all fibres that were explained are {name}, or none"
+        values: dict[str, Any] = {"group": name, "fibres": number}
+        return Answer(STATUS, each.method, f"There is nothing to compare: {why}.", values)
     share, area_share = positive[chosen].sum() / positive.sum(), area[chosen].sum() / area.sum()
     rest = (positive[~chosen].sum()) / area[~chosen].sum()
     ratio = positive[chosen].sum() / area[chosen].sum() / rest if rest > 0 else np.inf
@@ -113,7 +116,7 @@ def _of_status(each: RegionSums, name: str, chosen: NDArray[np.bool_], p: float,
         f"the fibres' positive relevance, {ratio:.2f} times as much as the others{_p(p, q)}."
     )
     values = {
-        "group": name, "fibres": number, "of": count, "area_share": float(area_share), "relevance_share": float(share),
+        "group": name, "fibres": number, "of": count, "area share": float(area_share), "relevance share": float(share),
         "ratio": float(ratio), "p": p, "q": q,
     }  # fmt: skip
     return Answer(STATUS, each.method, sentence, values)

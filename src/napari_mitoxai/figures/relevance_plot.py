@@ -1,11 +1,12 @@
 """Where the relevance of a section's maps falls, in one figure: compartments, proteins, fibres, OXPHOS status."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from napari_mitoxai.fibres.answers import PROTEIN, STATUS, Answer
 from napari_mitoxai.fibres.concentration import lorenz
@@ -115,6 +116,39 @@ def _status(axes: Any, answers: Sequence[Answer], colours: dict[str, str]) -> No
         if judged < 0.05 and ratio > 1:
             axes.text(ratio, place, " *", va="center", fontsize=8)
     axes.axvline(1, color="0.4", linewidth=0.8)
-    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names)
+    axes.set_yticks(
+        np.arange(len(names)) + 0.4 - height / 2, [name.removeprefix("deficient in ") for name in names]
+    )
     axes.invert_yaxis()
-    axes.set_xlabel("relevance a µm², deficient over other fibres (* q < 0.05)", fontsize=8)
+    axes.set_xlabel("deficient over other fibres (* q < 0.05)", fontsize=8)
+    axes.set_ylabel("deficient in", fontsize=8)
+
+
+def group_figure(panels: Sequence[tuple[str, str, Mapping[str, NDArray[np.float64]]]]) -> Figure:
+    """Draw groups side by side, a dot a subject and a line at the median.
+
+    Parameters
+    ----------
+    panels : sequence of (title, what the test said, values by group)
+    """
+    rows = max(-(-len(panels) // 3), 1)
+    figure = Figure(figsize=(_WIDTH_IN, 2.4 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, (title, told, values) in enumerate(panels):
+        axes = figure.add_subplot(rows, 3, number + 1)
+        for place, (group, of_subject) in enumerate(values.items()):
+            known = of_subject[np.isfinite(of_subject)]
+            spread = 0.12 * np.linspace(-1, 1, len(known)) if len(known) > 1 else np.zeros(len(known))
+            axes.plot(
+                place + spread, known, "o", color=COLOURS[place % len(COLOURS)], markersize=4, label=group
+            )
+            if len(known):
+                axes.hlines(np.median(known), place - 0.25, place + 0.25, color="0.2", linewidth=1)
+        axes.set_xlim(-0.6, len(values) - 0.4)
+        axes.set_xticks(range(len(values)), list(values))
+        axes.set_title(title, fontsize=7)
+        axes.set_xlabel(told, fontsize=7)
+        axes.tick_params(labelsize=7)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    return figure

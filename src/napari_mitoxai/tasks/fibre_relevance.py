@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
-from napari_mitoxai.fibres.answers import Answer, answers
+from napari_mitoxai.fibres.answers import ANY, Answer, answers
 from napari_mitoxai.fibres.compartments import Widths, compartments
 from napari_mitoxai.fibres.cover import Placing, Regions
 from napari_mitoxai.fibres.relevance import MapPlanes, RegionSums, sum_by_region
@@ -216,7 +216,7 @@ def read_calls(path: Path, section: str) -> dict[str, list[int]]:
     Parameters
     ----------
     path : Path
-        CSV or Parquet with a row a fibre: ``section, fibre``, and ``<protein>_status`` for every protein.
+        CSV or Parquet with a row a fibre: ``section, fibre``, and ``<protein>_status`` for every protein; or its long form.
     section : str
         Whose rows are taken; a table without the column ``section`` is all of one.
 
@@ -231,6 +231,11 @@ def read_calls(path: Path, section: str) -> dict[str, list[int]]:
         If it is not there, or has no calls of this section.
     """
     table = read_table(path, "the calls of `mitoxai oxphos`")
+    if {"section", "fibre", "protein", "status"} <= set(table):  # the long form
+        table = table.pivot_table(
+            index=["section", "fibre"], columns="protein", values="status", aggfunc="first"
+        )
+        table = table.add_suffix(_STATUS).reset_index()
     called = [name for name in table if str(name).endswith(_STATUS)]
     if "fibre" not in table or not called:
         raise MitoxaiError(
@@ -246,7 +251,7 @@ def read_calls(path: Path, section: str) -> dict[str, list[int]]:
     }
     groups = {name: sorted(map(int, fibres)) for name, fibres in lacking.items()}
     if len(groups) > 1:
-        groups["deficient in any"] = sorted({fibre for fibres in groups.values() for fibre in fibres})
+        groups[ANY] = sorted({fibre for fibres in groups.values() for fibre in fibres})
     return groups
 
 
