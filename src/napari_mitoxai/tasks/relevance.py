@@ -124,14 +124,13 @@ def run(
     if parameters.figure is not None:
         _draw(parameters, table, values, groups)
     write_table(parameters.out, table, overwrite=parameters.overwrite)
-    first = table.sort_values("p", kind="stable").head(_FIRST)
     return RelevanceResult(
         parameters.out,
         parameters.figure,
         {group: list(groups.values()).count(group) for group in present},
         len(table),
         float(table["smallest_p"].min()),
-        first.to_dict("records"),
+        _smallest(table),
         _notes(sections, table),
     )
 
@@ -202,6 +201,12 @@ def _compared(
     return table
 
 
+def _smallest(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The rows with the smallest p."""
+    first = table.dropna(subset=["p"]).sort_values("p", kind="stable").head(_FIRST)
+    return [{str(name): value for name, value in row.items()} for row in first.to_dict("records")]
+
+
 def _of(values: Mapping[str, float], groups: Mapping[str, str], group: str) -> Any:
     return np.array([value for name, value in values.items() if groups[name] == group], float)
 
@@ -215,17 +220,16 @@ def _draw(
     from napari_mitoxai.figures.relevance_plot import group_figure
     from napari_mitoxai.figures.saving import save_figure
 
-    first = table.dropna(subset=["p"]).sort_values("p", kind="stable").head(_FIRST)
     panels = [
         (
-            f"{row.method}\n{row.quantity}",
-            f"p = {row.p:.2g}, adjusted {row.q:.2g}",
+            f"{row['method']}\n{row['quantity']}",
+            f"p = {row['p']:.2g}, adjusted {row['q']:.2g}",
             {
-                group: _of(values[row.method, row.question, row.quantity], groups, group)
-                for group in (row.reference, row.group)
+                group: _of(values[row["method"], row["question"], row["quantity"]], groups, group)
+                for group in (row["reference"], row["group"])
             },
         )
-        for row in first.itertuples()
+        for row in _smallest(table)
     ]
     assert parameters.figure is not None
     save_figure(group_figure(panels), parameters.figure, overwrite=parameters.overwrite)
