@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.fibres.cover import Cover, Placing, Regions, covers
@@ -124,6 +123,8 @@ def spatial_null(
 
 def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Benjamini and Hochberg's adjusted p values (1995), all of an array together; nan stays nan and does not count."""
+    from scipy.stats import false_discovery_control  # half a second to import
+
     known = np.isfinite(p)
     q = np.full(p.shape, np.nan)
     if known.any():

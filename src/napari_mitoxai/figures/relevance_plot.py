@@ -36,28 +36,67 @@ def relevance_figure(sums: Sequence[RegionSums], answers: Sequence[Answer], *, t
         Four panels, lettered: enrichment of compartments, shares of proteins, Lorenz curves of fibres, and the relevance of deficient
         fibres beside that of the others; without OXPHOS calls three.
     """
+    panels = _panels(sums, answers)
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(_WIDTH_IN, 0.5 + 2.7 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    colours = colours_of(sums)
+    for number, (draw, of_what) in enumerate(panels):
+        axes = figure.add_subplot(rows, 2, number + 1)
+        draw(axes, of_what, colours)
+        axes.set_title("abcd"[number], loc="left", fontweight="bold", fontsize=9)
+    handles = [axes.plot([], [], color=colour, linewidth=4)[0] for colour in colours.values()]
+    figure.legend(handles, list(colours), loc="outside lower center", ncols=4, frameon=False, fontsize=7)
+    if title:
+        figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def colours_of(sums: Sequence[RegionSums]) -> dict[str, str]:
+    """The colour of each method, the same in all panels."""
+    return {each.method: COLOURS[index % len(COLOURS)] for index, each in enumerate(sums)}
+
+
+def draw_below_each_other(
+    figure: Figure, sums: Sequence[RegionSums], answers: Sequence[Answer], colours: dict[str, str]
+) -> None:
+    """Draw the same panels into a narrow figure, such as that of a dock; without letters and legend.
+
+    Parameters
+    ----------
+    figure : Figure
+        Is emptied first.
+    sums, answers
+        As for `relevance_figure`.
+    colours : dict of str
+        By method.
+    """
+    figure.clear()
+    panels = _panels(sums, answers)
+    for number, (draw, of_what) in enumerate(panels):
+        draw(figure.add_subplot(len(panels), 1, number + 1), of_what, colours)
+
+
+def _panels(
+    sums: Sequence[RegionSums], answers: Sequence[Answer]
+) -> list[tuple[Callable[..., None], Sequence[Any]]]:
     status = [answer for answer in answers if answer.question == STATUS and "ratio" in answer.values]
     proteins = [answer for answer in answers if answer.question == PROTEIN and answer.values]
     panels: list[tuple[Callable[..., None], Sequence[Any]]] = [(_compartments, sums)]
     panels += [(_proteins, proteins)] if proteins else []
     panels += [(_lorenz, sums)]
     panels += [(_status, status)] if status else []
-    rows = (len(panels) + 1) // 2
-    figure = Figure(figsize=(_WIDTH_IN, 0.5 + 2.7 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    colours = {each.method: COLOURS[index % len(COLOURS)] for index, each in enumerate(sums)}
-    for number, (draw, of_what) in enumerate(panels):
-        axes = figure.add_subplot(rows, 2, number + 1)
+    return [(_tidy(draw), of_what) for draw, of_what in panels]
+
+
+def _tidy(draw: Callable[..., None]) -> Callable[..., None]:
+    def tidily(axes: Any, of_what: Sequence[Any], colours: dict[str, str]) -> None:
         draw(axes, of_what, colours)
-        axes.set_title("abcd"[number], loc="left", fontweight="bold", fontsize=9)
         axes.tick_params(labelsize=7)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    handles = [axes.plot([], [], color=colour, linewidth=4)[0] for colour in colours.values()]
-    figure.legend(handles, list(colours), loc="outside lower center", ncols=4, frameon=False, fontsize=7)
-    if title:
-        figure.suptitle(title, fontsize=9)
-    return figure
+
+    return tidily
 
 
 def _compartments(axes: Any, sums: Sequence[RegionSums], colours: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
+from napari_mitoxai.napari.relevance_panel import RelevancePanel
 from napari_mitoxai.napari.section_panel import SectionPanel
 from napari_mitoxai.napari.state import WindowState, state_of
 from napari_mitoxai.napari.top import Top
@@ -52,6 +53,7 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Fibres": FibresPanel,
     "Train": TrainPanel,
     "Explain": ExplainPanel,
+    "Relevance": RelevancePanel,
 }
 
 
@@ -103,3 +105,9 @@ class ExplainDock(_OneDock):
     """Explain what a model sees."""
 
     title = "Explain"
+
+
+class RelevanceDock(_OneDock):
+    """Ask where the relevance falls."""
+
+    title = "Relevance"

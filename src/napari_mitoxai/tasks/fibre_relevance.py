@@ -236,8 +236,7 @@ def read_calls(path: Path, section: str) -> dict[str, list[int]]:
             index=["section", "fibre"], columns="protein", values="status", aggfunc="first"
         )
         table = table.add_suffix(_STATUS).reset_index()
-    called = [name for name in table if str(name).endswith(_STATUS)]
-    if "fibre" not in table or not called:
+    if "fibre" not in table or not any(str(name).endswith(_STATUS) for name in table):
         raise MitoxaiError(
             f"{path.name} has no columns fibre and NAME{_STATUS}: give the calls of `mitoxai oxphos`."
         )
@@ -245,8 +244,22 @@ def read_calls(path: Path, section: str) -> dict[str, list[int]]:
         table = table[table["section"].astype(str) == section]
     if table.empty:
         raise MitoxaiError(f"{path.name} has no calls of {section}: call its fibres first.")
+    return deficient_fibres(table)
+
+
+def deficient_fibres(table: "pd.DataFrame", fibre: str = "fibre") -> dict[str, list[int]]:
+    """The deficient fibres of one section, by what they lack.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row a fibre, with ``<protein>_status`` for every protein that was called.
+    fibre : str
+        The column with the fibres' labels.
+    """
+    called = [name for name in table if str(name).endswith(_STATUS)]
     lacking = {
-        f"deficient in {str(name).removesuffix(_STATUS)}": table.loc[table[name] == "deficient", "fibre"]
+        f"deficient in {str(name).removesuffix(_STATUS)}": table.loc[table[name] == "deficient", fibre]
         for name in called
     }
     groups = {name: sorted(map(int, fibres)) for name, fibres in lacking.items()}

@@ -60,6 +60,9 @@ class MeasureParameters(TaskParameters):
     )  # fmt: skip
 
 
+MAP_FIELDS = ("maps", "calls", "membrane_um", "submembrane_um", "gap_um", "draws", "figure")
+
+
 @dataclass(frozen=True)
 class MeasureResult:
     """Measured fibres.
@@ -91,6 +94,11 @@ def run(
     Cancelled
         If it was cancelled; nothing is written.
     """
+    if parameters.maps is not None:
+        from napari_mitoxai.tasks.measure_maps import measure_with_maps
+
+        return measure_with_maps(parameters, progress=progress, cancel=cancel)[0]
+    _refuse_what_needs_maps(parameters)
     from napari_mitoxai.fibres.measurement import measure
     from napari_mitoxai.fibres.tables import refuse_ending, to_long, write_table
     from napari_mitoxai.imc import read_labels, read_section
@@ -98,12 +106,6 @@ def run(
     refuse_ending(parameters.out)
     refuse_existing(parameters.out, overwrite=parameters.overwrite)
     refuse_input(parameters.out, parameters.section, parameters.fibres)
-    if parameters.maps is None:
-        _refuse_what_needs_maps(parameters)
-    else:
-        from napari_mitoxai.tasks.measure_maps import measure_with_maps
-
-        return measure_with_maps(parameters, progress, cancel)
     section = read_section(parameters.section)
     table = measure(section, read_labels(parameters.fibres), progress=progress, cancel=cancel)
     fibres = len(table)

@@ -1,10 +1,11 @@
 """`mitoxai measure --maps`: the fibre table with relevance, and beside it what that says."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_mitoxai.common import CancelToken, ProgressCallback
+from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input, write_json
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.fibres.compartments import Widths
@@ -12,7 +13,9 @@ from napari_mitoxai.tasks.fibre_relevance import FibreRelevance, check_maps, rea
 from napari_mitoxai.tasks.measure import MeasureParameters, MeasureResult
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from napari_mitoxai.explain import MapStore
     from napari_mitoxai.imc import Section
@@ -49,16 +52,48 @@ def beside(table: Path, ending: str) -> Path:
 
 
 def measure_with_maps(
-    parameters: MeasureParameters, progress: ProgressCallback, cancel: CancelToken | None
-) -> MapsResult:
-    """Measure fibres and the relevance in them; see `napari_mitoxai.tasks.measure.run`."""
+    parameters: MeasureParameters,
+    labels: "NDArray[np.integer] | None" = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
+    *,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> tuple[MapsResult, FibreRelevance]:
+    """Measure fibres and the relevance in them.
+
+    Parameters
+    ----------
+    parameters : MeasureParameters
+        With maps.
+    labels : ndarray of int, optional
+        (Y, X), the fibres as they are now, where they may differ from their file.
+    groups : mapping of sequences of int, optional
+        Fibres by OXPHOS status, where they are known without a table of calls.
+    progress, cancel : callable, CancelToken
+
+    Returns
+    -------
+    MapsResult, FibreRelevance
+        What was written, and what was found.
+
+    Raises
+    ------
+    MitoxaiError
+        If section, fibres, maps or calls do not fit together, or a file exists.
+    Cancelled
+        If it was cancelled; nothing is written.
+    """
     from napari_mitoxai.explain import open_maps
     from napari_mitoxai.fibres.measurement import measure
     from napari_mitoxai.fibres.relevance_tables import wide
-    from napari_mitoxai.fibres.tables import write_table
+    from napari_mitoxai.fibres.tables import refuse_ending, write_table
     from napari_mitoxai.imc import read_labels, read_section
 
-    assert parameters.maps is not None
+    if parameters.maps is None:
+        raise MitoxaiError("There are no maps: give the store that `mitoxai explain` wrote.")
+    refuse_ending(parameters.out)
+    refuse_existing(parameters.out, overwrite=parameters.overwrite)
+    refuse_input(parameters.out, parameters.section, parameters.fibres)
     out, suffix = parameters.out, parameters.out.suffix
     files = {
         "relevance": beside(out, f"_relevance{suffix}"),
@@ -73,8 +108,10 @@ def measure_with_maps(
         refuse_input(path, parameters.section, parameters.fibres, parameters.maps, parameters.calls)
     section, store = read_section(parameters.section), open_maps(parameters.maps)
     check_maps(section, store)
-    groups = {} if parameters.calls is None else read_calls(parameters.calls, section.name)
-    labels = read_labels(parameters.fibres)
+    if groups is None and parameters.calls is not None:
+        groups = read_calls(parameters.calls, section.name)
+    if labels is None:
+        labels = read_labels(parameters.fibres)
     table = measure(section, labels, progress=progress, cancel=cancel)
     found = relevance_in_fibres(
         section,
@@ -102,10 +139,11 @@ def measure_with_maps(
         files["answers"], _sidecar(section, store, parameters, answers), overwrite=parameters.overwrite
     )
     write_table(out, whole, overwrite=parameters.overwrite)  # last: where it is, the others are
-    return MapsResult(
+    result = MapsResult(
         out, len(table), list(whole.columns), files["relevance"], files["compartments"], files["answers"],
         parameters.figure, answers,
     )  # fmt: skip
+    return result, found
 
 
 def _long(table: "pd.DataFrame", relevance: "pd.DataFrame", section: str) -> "pd.DataFrame":
