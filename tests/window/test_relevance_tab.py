@@ -6,8 +6,9 @@ import pytest
 from napari_mitoxai import simulate
 from napari_mitoxai.explain.store import MapGrid, create_store, open_maps
 from napari_mitoxai.imc import write_section
+from napari_mitoxai.napari.fibre_table import OUTLINES
 from napari_mitoxai.napari.layers import LayerFacts, fibre_layer, store_layers
-from napari_mitoxai.napari.relevance_panel import ENRICHMENT, OUTLINES, RelevancePanel
+from napari_mitoxai.napari.relevance_panel import ENRICHMENT, RelevancePanel
 from napari_mitoxai.napari.state import state_of
 
 SIZE, CHANNELS = 256, ["NDUFB8", "SDHA"]

@@ -159,9 +159,10 @@ def _chosen(values: FibreValues, reference: str, proteins: Sequence[str]) -> tup
             f"The tables have no {', '.join(missing)} (they share {', '.join(values.proteins) or 'no protein'}): name others, or measure sections with the full panel."
         )
     mass = known[canonical(reference)]
-    names = [known[canonical(name)] for name in proteins] or [
-        name for name in values.proteins if default_role(name) in _OXPHOS
-    ]
+    names = [known[canonical(name)] for name in proteins] or sorted(
+        (name for name in values.proteins if default_role(name) in _OXPHOS),
+        key=lambda name: _OXPHOS.index(default_role(name)),
+    )
     names = [name for name in dict.fromkeys(names) if name != mass]
     if not names:
         raise MitoxaiError(

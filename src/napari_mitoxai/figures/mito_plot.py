@@ -14,15 +14,7 @@ from numpy.typing import NDArray
 from napari_mitoxai.common.files import written_beside
 from napari_mitoxai.fibres.oxphos import Calls
 from napari_mitoxai.fibres.regression import ControlLine, Status, logged
-
-# Okabe and Ito: apart for every reader; deficient fibres have this colour everywhere
-STATUS_COLOURS = {
-    Status.DEFICIENT.value: "#d55e00",
-    Status.NORMAL.value: "#56b4e9",
-    Status.OVER_EXPRESSED.value: "#cc79a7",
-    Status.NOT_CALLED.value: "#999999",
-}
-_CONTROLS = "#999999"
+from napari_mitoxai.figures.status import CONTROL_COLOUR, STATUS_COLOURS
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,7 @@ def draw_mito(axes: Any, plot: MitoPlot, *, ink: str = "black", size: float = 8)
     axes.scatter(
         *plot.controls,
         s=5,
-        color=_CONTROLS,
+        color=CONTROL_COLOUR,
         alpha=0.35,
         linewidths=0,
         label="control fibres",
@@ -115,7 +107,12 @@ def draw_mito(axes: Any, plot: MitoPlot, *, ink: str = "black", size: float = 8)
 
 
 def save_mito_plots(
-    calls: Calls, path: Path, *, subjects: Sequence[str] = (), overwrite: bool = False
+    calls: Calls,
+    path: Path,
+    *,
+    subjects: Sequence[str] = (),
+    proteins: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> None:
     """Draw the plots of all subjects (rows) and proteins (columns) into one file.
 
@@ -125,14 +122,16 @@ def save_mito_plots(
         What to show.
     path : Path
         PNG, PDF or SVG.
-    subjects : sequence of str
+    subjects, proteins : sequence of str
         All by default.
     overwrite : bool
         Whether an existing file may be replaced.
     """
     rows = list(subjects) or list(dict.fromkeys(calls.subjects["subject"]))
-    columns = calls.proteins
-    figure = Figure(figsize=(2.2 * len(columns) + 0.4, 2.1 * len(rows) + 0.5), layout="constrained")
+    columns = list(proteins) or calls.proteins
+    figure = Figure(
+        figsize=(max(2.2 * len(columns) + 0.4, 4.6), max(2.1 * len(rows) + 0.5, 4.0)), layout="constrained"
+    )
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex="col", sharey="col")
     for row, subject in enumerate(rows):
@@ -141,7 +140,7 @@ def save_mito_plots(
             grid[row, column].label_outer()
     handles = [
         grid[0, 0].scatter([], [], s=14, color=colour, label=name)
-        for name, colour in (STATUS_COLOURS | {"control fibres": _CONTROLS}).items()
+        for name, colour in (STATUS_COLOURS | {"control fibres": CONTROL_COLOUR}).items()
         if name != Status.NOT_CALLED.value
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=8)

@@ -16,6 +16,7 @@ from napari_mitoxai.fibres.relevance import ROWS, RegionSums
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 _WIDTH_IN = 7.1  # 180 mm, two columns
 _MOST_PROTEINS = 10
+_FEWEST_ROWS = 4  # a single bar would fill the panel
 
 
 def relevance_figure(sums: Sequence[RegionSums], answers: Sequence[Answer], *, title: str = "") -> Figure:
@@ -158,7 +159,7 @@ def _status(axes: Any, answers: Sequence[Answer], colours: dict[str, str]) -> No
     axes.set_yticks(
         np.arange(len(names)) + 0.4 - height / 2, [name.removeprefix("deficient in ") for name in names]
     )
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(names), _FEWEST_ROWS) - 0.5, -0.5)
     axes.set_xlabel("deficient over other fibres (* q < 0.05)", fontsize=8)
     axes.set_ylabel("deficient in", fontsize=8)
 

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
+from napari_mitoxai.napari.oxphos_panel import OxphosPanel
 from napari_mitoxai.napari.relevance_panel import RelevancePanel
 from napari_mitoxai.napari.section_panel import SectionPanel
 from napari_mitoxai.napari.state import WindowState, state_of
@@ -51,6 +52,7 @@ def _scrolled(panel: QWidget) -> QScrollArea:
 _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Section": SectionPanel,
     "Fibres": FibresPanel,
+    "OXPHOS": OxphosPanel,
     "Train": TrainPanel,
     "Explain": ExplainPanel,
     "Relevance": RelevancePanel,
@@ -93,6 +95,12 @@ class FibresDock(_OneDock):
     """Find the muscle fibres."""
 
     title = "Fibres"
+
+
+class OxphosDock(_OneDock):
+    """Measure fibres and call their OXPHOS status."""
+
+    title = "OXPHOS"
 
 
 class TrainDock(_OneDock):

@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.colormaps import direct_colormap, ensure_colormap
+import pandas as pd
 from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.fibres.answers import QUESTIONS
+from napari_mitoxai.fibres.relevance import POOLED
 from napari_mitoxai.imc import Section
+from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres, put_table
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
-from napari_mitoxai.napari.styles import FIBRE_OUTLINE
 from napari_mitoxai.napari.top import wrapped
 from napari_mitoxai.tasks.measure import MeasureParameters
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from napari_mitoxai.tasks.fibre_relevance import FibreRelevance
     from napari_mitoxai.tasks.measure_maps import MapsResult
 
-_NOTHING = (0.0, 0.0, 0.0, 0.0)
-OUTLINES, ENRICHMENT, SHARE = "outlines", "relevance over an even map's", "share of the section's relevance"
+ENRICHMENT, SHARE = "relevance over an even map's", "share of the section's relevance"
 
 
 class RelevancePanel(TaskPanel):
@@ -178,7 +178,7 @@ class RelevancePanel(TaskPanel):
             from napari_mitoxai.napari.relevance_canvas import RelevanceCanvas
 
             self._canvas = canvas = RelevanceCanvas()
-            self._rows.insertRow(2, canvas)
+            self._rows.addRow(canvas)
             viewer = self._state.viewer
             if viewer is not None:
                 canvas.set_theme(viewer.theme)
@@ -228,25 +228,13 @@ class RelevancePanel(TaskPanel):
         sums = next((each for each in found.sums if each.method == self._method.currentText()), None)
         channel = self._channel.currentText()
         if sums is None or channel not in sums.planes or by == OUTLINES:
-            layer.colormap = direct_colormap({None: FIBRE_OUTLINE, 0: _NOTHING})
-            layer.contour = 1
+            colour_fibres(layer, OUTLINES)
             return
-        fibres = sums.fibres()
-        values = (fibres.enrichment if by == ENRICHMENT else fibres.share)[:, sums.planes.index(channel)]
-        colours: dict[int | None, Any] = {None: _NOTHING, 0: _NOTHING}
-        colours.update(fibre_colours(sums.regions.ids, values))
-        layer.colormap = direct_colormap(colours)
-        layer.contour = 0
-
-
-def fibre_colours(ids: Any, values: Any) -> dict[int, Any]:
-    """One scale from 0 to the 98th percentile; a fibre without a value has no colour."""
-    known = np.isfinite(values)
-    top = float(np.percentile(values[known], 98)) if known.any() else 0.0
-    places = np.clip(np.nan_to_num(values) / (top if top > 0 else 1.0), 0, 1)
-    colours = np.array(ensure_colormap("inferno").map(places))
-    colours[~known] = 0
-    return dict(zip(ids.tolist(), colours, strict=True))
+        quantity = "enrichment" if by == ENRICHMENT else "share"
+        name = f"{sums.method}_{'all' if channel == POOLED else channel}_{quantity}"  # as in the wide table
+        values = getattr(sums.fibres(), quantity)[:, sums.planes.index(channel)]
+        put_table(layer, pd.DataFrame({"fibre": sums.regions.ids, name: values}))
+        colour_fibres(layer, name)
 
 
 def _box(name: str) -> QComboBox:

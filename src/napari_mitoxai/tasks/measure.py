@@ -2,12 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input
 from napari_mitoxai.tasks.parameters import TaskParameters
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
 
 
 class MeasureParameters(TaskParameters):
@@ -99,6 +105,26 @@ def run(
 
         return measure_with_maps(parameters, progress=progress, cancel=cancel)[0]
     _refuse_what_needs_maps(parameters)
+    return measure_and_write(parameters, None, progress, cancel)[0]
+
+
+def measure_and_write(
+    parameters: MeasureParameters,
+    labels: "NDArray[np.integer] | None" = None,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> tuple[MeasureResult, "pd.DataFrame"]:
+    """Do what `run` does, and give the table, a row a fibre, as well.
+
+    Parameters
+    ----------
+    parameters : MeasureParameters
+        What to do.
+    labels : ndarray of int, optional
+        (Y, X), the fibres as they are now, where they may differ from their file.
+    progress, cancel : callable, CancelToken
+        As for `run`.
+    """
     from napari_mitoxai.fibres.measurement import measure
     from napari_mitoxai.fibres.tables import refuse_ending, to_long, write_table
     from napari_mitoxai.imc import read_labels, read_section
@@ -107,12 +133,12 @@ def run(
     refuse_existing(parameters.out, overwrite=parameters.overwrite)
     refuse_input(parameters.out, parameters.section, parameters.fibres)
     section = read_section(parameters.section)
-    table = measure(section, read_labels(parameters.fibres), progress=progress, cancel=cancel)
-    fibres = len(table)
-    if parameters.long:
-        table = to_long(table)
-    write_table(parameters.out, table, overwrite=parameters.overwrite)
-    return MeasureResult(parameters.out, fibres, list(table.columns))
+    if labels is None:
+        labels = read_labels(parameters.fibres)
+    table = measure(section, labels, progress=progress, cancel=cancel)
+    written = to_long(table) if parameters.long else table
+    write_table(parameters.out, written, overwrite=parameters.overwrite)
+    return MeasureResult(parameters.out, len(table), list(written.columns)), table
 
 
 def _refuse_what_needs_maps(parameters: MeasureParameters) -> None:

@@ -47,8 +47,8 @@ class OxphosParameters(TaskParameters):
         json_schema_extra={"advanced": True},
     )  # fmt: skip
     offset: float | None = Field(
-        default=None, ge=0, title="Added before the logarithm",
-        description="By default 1 to our values, as mitocyto's and so the published ones have it, and 0 to those of other tables.",
+        default=None, ge=0, title="Added before log",
+        description="What is added to values before their logarithm: by default 1 to our values, as mitocyto's and so the published ones have it, and 0 to those of other tables.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
     subjects: Path | None = Field(

@@ -1,0 +1,373 @@
+"""The OXPHOS tab: fibres measured, their status called against controls, and the plot linked with the image."""
+
+import weakref
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.notifications import show_info
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+
+from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback
+from napari_mitoxai.imc import Section
+from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres, columns_to_colour, put_table
+from napari_mitoxai.napari.forms import Form
+from napari_mitoxai.napari.layers import facts_of
+from napari_mitoxai.napari.panel import TaskPanel
+from napari_mitoxai.napari.places import suggest
+from napari_mitoxai.napari.state import WindowState
+from napari_mitoxai.napari.table_list import TableList
+from napari_mitoxai.napari.top import wrapped
+from napari_mitoxai.tasks.measure import MAP_FIELDS, MeasureParameters, measure_and_write
+from napari_mitoxai.tasks.oxphos import OxphosParameters, OxphosResult, call_and_write
+
+if TYPE_CHECKING:
+    from napari_mitoxai.fibres.oxphos import Calls
+    from napari_mitoxai.napari.mito_canvas import Key, MitoCanvas
+
+_QUIET_MODES = ("pan_zoom", "pick")  # in the others a click paints or draws
+
+
+class OxphosPanel(TaskPanel):
+    """Measuring, calling, the 2Dmito plot, and the fibres' colours."""
+
+    def __init__(self, state: WindowState) -> None:
+        super().__init__(state, "oxphos_panel")
+        self._calls: Calls | None = None
+        self._chosen: set[Key] = set()
+        self._canvas: MitoCanvas | None = None
+        self._notes: list[str] = []
+        self._filled = (0, 0)  # the layer that has the calls in its features, and which calls
+        self._missing = wrapped(name="what_is_missing")
+        self.measuring = Form(
+            MeasureParameters, leave_out=("section", "fibres", "long", *MAP_FIELDS), browse={"out": "save"}
+        )
+        self._measured = wrapped(name="fibres_measured")
+        self.tables = TableList()
+        self.calling = Form(OxphosParameters, leave_out=("tables", "long", "plot"), browse={"out": "save"})
+        self._protein, self._subject, self._colour = _box("protein"), _box("subject"), _box("colour_by")
+        self._shown = QWidget()
+        self._shown_rows = QFormLayout(self._shown)
+        self._shown_rows.setContentsMargins(0, 0, 0, 0)
+        self._summary = wrapped(name="proportion")
+        self.add(self._missing)
+        self.add(self.measuring)
+        self.add(
+            self.starter("Measure fibres", "measure", self._measure, ready=lambda: self._layer() is not None)
+        )
+        self.add(self._measured)
+        self.add(QLabel("Fibre tables"))
+        self.add(self.tables)
+        self.add(self.calling)
+        self.add(
+            self.starter("Call OXPHOS status", "call", self._call, ready=lambda: bool(self.tables.paths()))
+        )
+        self._shown_rows.addRow("Protein", self._protein)
+        self._shown_rows.addRow("Subject", self._subject)
+        self._shown_rows.addRow(self._summary)
+        self.add(self._shown)
+        colours = QFormLayout()
+        colours.addRow("Colour fibres by", self._colour)
+        self._column.addLayout(colours)
+        self._save_plot, self._save_table = QPushButton("Save plot…"), QPushButton("Save selected…")
+        self._save_plot.setObjectName("save_plot")
+        self._save_table.setObjectName("save_selected")
+        self._save_plot.clicked.connect(self._on_save_plot)
+        self._save_table.clicked.connect(self._on_save_selected)
+        saving = QHBoxLayout()
+        saving.addWidget(self._save_plot)
+        saving.addWidget(self._save_table)
+        saving.addStretch(1)
+        self._shown_rows.addRow(saving)
+        self._column.addStretch(1)
+        self._shown.setVisible(False)
+        self._protein.currentTextChanged.connect(lambda _: self._show_plot())
+        self._subject.currentTextChanged.connect(lambda _: self._show_plot())
+        self._colour.currentTextChanged.connect(lambda _: self._paint())
+        self.tables.changed.connect(self._on_tables)
+        state.section_changed.connect(self._on_section)
+        state.layers_changed.connect(self._on_layers)
+        self._watch_clicks()
+        self._on_section(state.section)
+
+    # --- what there is --------------------
+
+    def _layer(self) -> Any:
+        """The fibres of the section in use."""
+        section = self._state.section
+        found = self._state.layers_of(section, "fibres") if section is not None else {}
+        return next(iter(found.values()), None)
+
+    def _on_section(self, section: Section | None) -> None:
+        if section is not None:
+            self.measuring.set_values({"out": suggest(section.path, f"{section.name}_fibres", ".csv")})
+        self._on_layers()
+
+    def _on_layers(self) -> None:
+        text = ""
+        if self._state.section is None:
+            text = "Open a section first: drop a file on the window, or use the Section tab. Tables can be called without."
+        elif self._layer() is None:
+            text = "Find the fibres of this section first, under Fibres. Tables can be called without."
+        self._missing.setText(text)
+        self._missing.setVisible(bool(text))
+        self._offer_colours()
+        self.refresh_starters()
+
+    def _on_tables(self) -> None:
+        paths = self.tables.paths()
+        if paths and not self.calling.field("out").value():
+            self.calling.set_values({"out": suggest(paths[0], "oxphos_calls", ".csv")})
+        self.refresh_starters()
+
+    # --- measuring --------------------
+
+    def _measure(self) -> None:
+        section, layer = self._state.section, self._layer()
+        if section is None or layer is None:
+            return
+        facts = facts_of(layer)
+        source = Path(facts.source) if facts is not None and facts.source else section.path
+        parameters = self.measuring.parameters(section=section.path, fibres=source)
+        labels = np.array(layer.data)  # as they are now: they may be edited while they are measured
+
+        def work(progress: ProgressCallback, cancel: CancelToken) -> Any:
+            return measure_and_write(parameters, labels, progress, cancel)
+
+        def show(done: Any) -> None:
+            result, table = done
+            put_table(layer, table)
+            self._filled = (0, 0)
+            self._measured.setText(
+                f"<b>{result.fibres:,} fibres measured</b>, kept in {escape(result.table.name)}; napari's feature table and the pointer show them."
+            )
+            self._measured.setToolTip(str(result.table))
+            self.tables.add(result.table)
+            self._offer_colours()
+            if self._state.section is section:
+                self.measuring.set_values({"out": suggest(section.path, f"{section.name}_fibres", ".csv")})
+
+        self._state.runner.run("Measuring fibres", work, on_done=show)
+
+    # --- calling --------------------
+
+    def _call(self) -> None:
+        parameters = self.calling.parameters(tables=self.tables.paths())
+
+        def work(progress: ProgressCallback, cancel: CancelToken) -> "tuple[OxphosResult, Calls]":
+            import matplotlib.backends.backend_qtagg  # noqa: F401 - takes a second, which the window should not wait
+
+            return call_and_write(parameters, progress, cancel)
+
+        self._state.runner.run("Calling OXPHOS status", work, on_done=self._on_called)
+
+    def _on_called(self, done: "tuple[OxphosResult, Calls]") -> None:
+        result, self._calls = done
+        self._chosen = set()
+        self._notes = [*result.notes, f"Kept in {result.calls.name} and {result.proportions.name}."]
+        self.calling.set_values({"out": suggest(result.calls, "oxphos_calls", ".csv")})
+        if self._canvas is None:
+            from napari_mitoxai.napari.mito_canvas import MitoCanvas
+
+            self._canvas = MitoCanvas()
+            self._canvas.selected.connect(lambda keys: self._choose(set(keys)))
+            self._shown_rows.insertRow(2, self._canvas)
+            self._follow_theme()
+        subjects = list(dict.fromkeys(self._calls.subjects["subject"]))
+        own = self._calls.fibres
+        section = self._state.section
+        here = (
+            own.loc[own["section"] == section.name, "subject"] if section is not None else own["subject"][:0]
+        )
+        patients = [
+            name for name in subjects if name not in set(own.loc[own["group"] == "control", "subject"])
+        ]
+        for box, names in ((self._protein, self._calls.proteins), (self._subject, subjects)):
+            box.blockSignals(True)
+            box.clear()
+            box.addItems(names)
+            box.blockSignals(False)
+        self._subject.setCurrentText(here.iloc[0] if len(here) else (patients or subjects)[0])
+        self._shown.setVisible(True)
+        self._offer_colours()
+        self._show_plot()
+        self._colour.setCurrentText(f"{self._protein.currentText()}_status")
+        self.reveal(self._summary)
+
+    def _follow_theme(self) -> None:
+        viewer, canvas = self._state.viewer, self._canvas
+        if viewer is not None and canvas is not None:
+            canvas.set_theme(viewer.theme)
+            viewer.events.theme.connect(lambda event: canvas.set_theme(event.value))
+
+    def _show_plot(self) -> None:
+        calls, canvas = self._calls, self._canvas
+        protein, subject = self._protein.currentText(), self._subject.currentText()
+        if calls is None or canvas is None or not protein or not subject:
+            return
+        from napari_mitoxai.figures.mito_plot import mito_plot
+
+        canvas.show_plot(mito_plot(calls, protein, subject))
+        canvas.mark(self._chosen)
+        rows = calls.subjects[calls.subjects["protein"] == protein]
+        self._summary.setText(_told(rows, subject) + "".join(f"<br>{escape(note)}" for note in self._notes))
+        if self._colour.currentText().endswith("_status"):
+            self._colour.setCurrentText(f"{protein}_status")
+
+    # --- plot and image --------------------
+
+    def _choose(self, keys: "set[Key]") -> None:
+        self._chosen = keys
+        if self._canvas is not None:
+            self._canvas.mark(keys)
+        self._paint()
+
+    def _paint(self) -> None:
+        layer, section = self._layer(), self._state.section
+        if layer is None or section is None:
+            return
+        here = [fibre for name, fibre in self._chosen if name == section.name]
+        colour_fibres(layer, self._colour.currentText() or OUTLINES, here)
+
+    def _offer_colours(self) -> None:
+        """What the layer's features can be coloured by; the calls of this section are put into them first."""
+        layer, section, calls = self._layer(), self._state.section, self._calls
+        if layer is not None and section is not None and calls is not None:
+            own = calls.fibres[calls.fibres["section"] == section.name]
+            if len(own) and self._filled != (id(layer), id(calls)):
+                put_table(layer, own)
+                self._filled = (id(layer), id(calls))
+        names = [OUTLINES, *(columns_to_colour(layer) if layer is not None else [])]
+        if names == [self._colour.itemText(place) for place in range(self._colour.count())]:
+            return
+        current = self._colour.currentText()
+        self._colour.blockSignals(True)
+        self._colour.clear()
+        self._colour.addItems(names)
+        self._colour.setCurrentText(current if current in names else OUTLINES)
+        self._colour.blockSignals(False)
+
+    def _watch_clicks(self) -> None:
+        viewer = self._state.viewer
+        me = weakref.ref(self)
+
+        def clicked(viewer: Any, event: Any) -> Iterator[None]:
+            panel = me()
+            if panel is None or event.button != 1:
+                return
+            start = np.asarray(event.pos)
+            yield
+            while event.type == "mouse_move":
+                yield
+            if np.abs(np.asarray(event.pos) - start).max() < 4:  # no drag
+                panel._on_click(event)
+
+        viewer.mouse_drag_callbacks.append(clicked)
+        seen = weakref.ref(viewer)
+
+        def forget() -> None:
+            still = seen()
+            if still is not None and clicked in still.mouse_drag_callbacks:
+                still.mouse_drag_callbacks.remove(clicked)
+
+        self.destroyed.connect(forget)
+
+    def _on_click(self, event: Any) -> None:
+        """Select the fibre under the pointer; with Shift beside those that are."""
+        layer, section, viewer = self._layer(), self._state.section, self._state.viewer
+        if self._calls is None or layer is None or section is None or not layer.visible or viewer is None:
+            return
+        active = viewer.layers.selection.active
+        if active is not None and str(getattr(active, "mode", "pan_zoom")) not in _QUIET_MODES:
+            return
+        label = layer.get_value(event.position, world=True)
+        if label is None:
+            return
+        keys = {(section.name, int(label))} if label else set()
+        if "Shift" in event.modifiers:
+            keys = self._chosen ^ keys
+        subjects = self._calls.fibres.query("section == @section.name")["subject"]
+        if keys and len(subjects):
+            self._subject.setCurrentText(subjects.iloc[0])
+        self._choose(keys)
+
+    # --- saving --------------------
+
+    def _on_save_plot(self) -> None:
+        if self._canvas is None or self._canvas.plot is None:
+            return
+        chosen = QFileDialog.getSaveFileName(
+            self, "Save the plot", f"{self._subject.currentText()}_{self._protein.currentText()}.pdf", "PDF, SVG or PNG (*.pdf *.svg *.png)",
+        )[0]  # fmt: skip
+        if chosen:
+            self.save_plot(Path(chosen))
+
+    def save_plot(self, path: Path) -> None:
+        """Write the plot that is shown; a dialog has asked before a file is replaced."""
+        from napari_mitoxai.figures.mito_plot import save_mito_plots
+
+        if self._calls is None:
+            return
+        if path.suffix.lower() not in (".pdf", ".svg", ".png"):
+            path = path.with_name(path.name + ".pdf")
+        save_mito_plots(
+            self._calls,
+            path,
+            subjects=[self._subject.currentText()],
+            proteins=[self._protein.currentText()],
+            overwrite=True,
+        )
+        show_info(f"The plot is in {path}.")
+
+    def _on_save_selected(self) -> None:
+        if not self._chosen:
+            show_info("Select fibres first: click or draw a loop in the plot, or click fibres in the image.")
+            return
+        chosen = QFileDialog.getSaveFileName(
+            self, "Save the selected fibres", "selected_fibres.csv", "Tables (*.csv *.parquet)"
+        )[0]
+        if chosen:
+            self.save_selected(Path(chosen))
+
+    def save_selected(self, path: Path) -> None:
+        """Write the calls of the selected fibres; a dialog has asked before a file is replaced."""
+        from napari_mitoxai.fibres.tables import write_table
+
+        if self._calls is None:
+            return
+        fibres = self._calls.fibres
+        keys = zip(fibres["section"].astype(str), fibres["fibre"].astype(int), strict=True)
+        wanted = [key in self._chosen for key in keys]
+        try:
+            write_table(path, fibres[wanted], overwrite=True)
+        except MitoxaiError as error:
+            show_info(str(error))
+            return
+        show_info(f"{sum(wanted)} fibres are in {path}.")
+
+
+def _box(name: str) -> QComboBox:
+    box = QComboBox()
+    box.setObjectName(name)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(8)
+    return box
+
+
+def _told(rows: Any, subject: str) -> str:
+    """The proportion of a subject, and beside it how often healthy fibres are called deficient."""
+    row = rows[rows["subject"] == subject].iloc[0]
+    if row["deficient"] is None or np.isnan(row["deficient"]):
+        return f"<b>{escape(subject)}</b>: no fibre could be called."
+    text = f"<b>{escape(subject)}: {row['deficient']:.1%} of {row['fibres']:,} fibres deficient</b>"
+    if row["deficient_low"] is not None and not np.isnan(row["deficient_low"]):
+        text += f" (95 % {row['deficient_low']:.1%} to {row['deficient_high']:.1%})"
+    left_out = rows[rows["left_out_deficient"].notna()]
+    if len(left_out):
+        rates = ", ".join(
+            f"{escape(each['subject'])} {each['left_out_deficient']:.1%}" for _, each in left_out.iterrows()
+        )
+        text += f".<br>Controls left out, called deficient wrongly: {rates}"
+    return text + "."
