@@ -72,6 +72,12 @@ def main() -> None:
         keep("explain")
         viewer.theme = "light"
         keep("explain_light")
+        viewer.theme = "dark"
+        workspace.show_tab("Relevance")
+        press("measure_relevance")
+        for layer in viewer.layers:  # the fibres' colours, on the membrane alone
+            layer.visible = "fibres" in layer.name or "Dystrophin" in layer.name
+        keep("relevance")
         viewer.close()
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_mitoxai.tasks.fibre_relevance import FibreRelevance
     from napari_mitoxai.tasks.measure_maps import MapsResult
 
-ENRICHMENT, SHARE = "relevance over an even map's", "share of the section's relevance"
+ENRICHMENT, SHARE = "enrichment", "share of relevance"
 
 
 class RelevancePanel(TaskPanel):
