@@ -12,7 +12,7 @@ from skimage.measure import regionprops_table
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.fibres import intensities as intensities_module
 from napari_mitoxai.fibres.intensities import bands
-from napari_mitoxai.fibres.measurement import measure
+from napari_mitoxai.fibres.measurement import measure, measure_like_mitocyto
 from napari_mitoxai.imc import Channel, Panel, Section
 
 TARGETS = ("SDHA", "VDAC1", "Dystrophin")
@@ -196,6 +196,107 @@ def test_bands_cover_all_rows_once_and_end_with_chunks(height, width, chunks):
     assert [row for rows in cut for row in range(rows.start, rows.stop)] == list(range(height))
     if chunks:
         assert {rows.stop for rows in cut} <= set(np.cumsum(chunks).tolist())
+
+
+def membrane_with_holes():
+    """A membrane of 8-connected pixels around irregular holes, and the holes' labels."""
+    rng = np.random.default_rng(3)
+    edge = ndimage.gaussian_filter(rng.normal(size=(220, 260)), 4) > -0.01
+    edge[[0, -1]] = edge[:, [0, -1]] = True
+    labels, number = ndimage.label(~edge)
+    whole = [n for n in range(1, number + 1) if ndimage.label(labels != n, np.ones((3, 3)))[1] == 1]
+    sizes = np.bincount(labels.ravel())
+    kept = [n for n in whole if sizes[n] > 30]
+    return edge, np.where(np.isin(labels, kept), labels, 0)
+
+
+def test_contours_equal_those_of_opencv(band):
+    cv2 = pytest.importorskip("cv2")
+    edge, labels = membrane_with_holes()
+    planes = np.random.default_rng(4).poisson(3, (2, *labels.shape)).astype(np.float32)
+    table = measure_like_mitocyto(section_of(planes), labels)
+    assert list(table) == ["Value", "ID", "Channel", "Folder 1", "Filename"]
+    wide = table.pivot_table(index="ID", columns="Channel", values="Value")
+    found, tree = cv2.findContours(edge.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    compared = 0
+    for contour, node in zip(found, tree[0], strict=True):
+        line = np.zeros(labels.shape, np.uint8)
+        cv2.drawContours(line, [contour], -1, 1, 1)
+        filled = np.zeros_like(line)
+        cv2.drawContours(filled, [contour], -1, 1, cv2.FILLED)
+        ids = np.unique(labels[(filled > 0) & (line == 0)])
+        if node[3] == -1 or len(ids) != 1 or not ids[0]:
+            continue
+        compared += 1
+        row = wide.loc[ids[0]]
+        _, _, width, height = cv2.boundingRect(contour)
+        moments = cv2.moments(contour)
+        expected = {
+            "Area": cv2.contourArea(contour),
+            "Perimeter": cv2.arcLength(contour, True),
+            "AspectRatio": width / height,
+            "xCoord": int(moments["m10"] / moments["m00"]),
+            "yCoord": int(moments["m01"] / moments["m00"]),
+            "SDHA": planes[0][line > 0].mean() + 1,
+            "LOG_VDAC1": np.exp(np.log(planes[1][line > 0] + 1).mean()),
+            "MED_VDAC1": np.median(planes[1][line > 0]) + 1,
+        }
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, rel=1e-6), name
+    assert compared > 10
+
+
+def test_a_contour_by_hand():
+    """Around a hole of 3 x 2 pixels goes an octagon: a 4 x 3 rectangle whose four corners are cut."""
+    labels = np.zeros((8, 9), int)
+    labels[3:5, 2:5] = 1
+    told = measure_like_mitocyto(section_of(np.ones((1, 8, 9))), labels).set_index("Channel")["Value"]
+    assert told["Area"] == pytest.approx(4 * 3 - 4 * 0.5)
+    assert told["Perimeter"] == pytest.approx(2 + 2 + 1 + 1 + 4 * np.sqrt(2))
+    assert told["AspectRatio"] == 5 / 4
+    assert (told["xCoord"], told["yCoord"]) == (3, 3)
+    assert (told["SDHA"], told["MED_SDHA"], told["LOG_SDHA"]) == pytest.approx((2, 2, 2))
+
+
+def test_published_rows_are_those_of_the_outline(real_data):
+    """The published table of P08, where counts are not clipped: the holes come from mitocyto's steps with OpenCV."""
+    cv2 = pytest.importorskip("cv2")
+    from napari_mitoxai.imc import read_section
+
+    folder = real_data / "warren2020"
+    section = read_section(folder / "stacks" / "P08.ome.tiff")
+    membrane = section.read([section.panel.index("Dystrophin")])[0]
+
+    def stretched(values):
+        low, high = np.percentile(values, [5, 95])
+        return np.round(np.clip((values.astype(float) - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
+
+    smooth = stretched(cv2.bilateralFilter(stretched(membrane), 6, 7, 7))
+    edge = cv2.adaptiveThreshold(smooth, 255, cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY, 251, 0)
+    edge[[0, -1]] = edge[:, [0, -1]] = 255
+    found, tree = cv2.findContours(edge, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    holes = [
+        one for one, node in zip(found, tree[0], strict=True) if node[3] != -1 and cv2.contourArea(one) > 500
+    ]
+    labels = np.zeros(membrane.shape, np.int32)
+    for number, contour in enumerate(holes, start=1):
+        cv2.drawContours(labels, [contour], -1, number, cv2.FILLED)
+    for contour in holes:
+        cv2.drawContours(labels, [contour], -1, 0, 1)
+    long = measure_like_mitocyto(section, labels)
+    ours = long.pivot_table(index="ID", columns="Channel", values="Value").rename(
+        columns={"COX4": "COX4+4L2"}
+    )
+    published = pd.read_csv(folder / "fibres.csv").query("patient_id == 'P08'")
+    both = published.merge(ours.round({"Area": 6}), on=["Area", "xCoord", "yCoord"], suffixes=("", "_ours"))
+    assert len(both) / len(published) > 0.9
+    np.testing.assert_allclose(both["Perimeter_ours"], both["Perimeter"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(both["Circularity_ours"], both["Circularity"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(both["AspectRatio_ours"], both["AspectRatio"], rtol=1e-12)
+    # counts that were clipped can only be smaller here than where they were published
+    exact = np.isclose(both["COX4+4L2_ours"], both["COX4+4L2"], rtol=0, atol=1e-12)
+    assert exact.sum() >= 14
+    assert (both["COX4+4L2_ours"] <= both["COX4+4L2"] + 1e-9).all()
 
 
 def test_the_table_of_a_real_section(real_data):

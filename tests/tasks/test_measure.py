@@ -60,16 +60,17 @@ def test_the_long_table_holds_the_same(files):
     assert run(folder, folder / "T.csv") == 0
     assert run(folder, folder / "L.csv", "--long") == 0
     wide, long = pd.read_csv(folder / "T.csv"), pd.read_csv(folder / "L.csv")
-    assert list(long) == ["section", "fibre", "quantity", "value"]
+    assert list(long) == ["section", "fibre", "measured_on", "quantity", "value"]
     again = long.pivot(index=["section", "fibre"], columns="quantity", values="value")  # noqa: PD010
     pd.testing.assert_frame_equal(
-        again, wide.set_index(["section", "fibre"]).astype(float)[list(again)], check_names=False
+        again, wide.set_index(["section", "fibre"])[list(again)].astype(float), check_names=False
     )
 
 
 def test_what_is_refused(files, capsys):
     folder, _, _ = files
     assert "ends neither in .csv nor in .parquet" in failing(folder, folder / "T.xlsx", capsys=capsys)
+    assert "go from 0 to 100" in failing(folder, folder / "T.csv", "--percentile", "101", capsys=capsys)
     assert run(folder, folder / "T.csv") == 0
     assert "exists already" in failing(folder, folder / "T.csv", capsys=capsys)
     write_labels(folder / "L.tiff", np.ones((61, 80), np.int32), overwrite=True)
@@ -85,3 +86,32 @@ def test_parquet_holds_the_same(files):
     pd.testing.assert_frame_equal(
         pd.read_parquet(folder / "T.parquet"), pd.read_csv(folder / "T.csv"), check_dtype=False
     )
+
+
+def test_the_columns_of_other_tools(files, capsys):
+    folder, counts, labels = files
+    assert run(folder, folder / "M.csv", "--columns", "mitocyto", "--outline") == 0
+    table = pd.read_csv(folder / "M.csv")
+    assert list(table) == ["Value", "ID", "Channel", "Folder 1", "Filename"]
+    assert {"NDUFB8", "LOG_NDUFB8", "MED_NDUFB8", "Area", "Circularity", "xCoord"} <= set(table["Channel"])
+    assert "say so with --group" in failing(
+        folder, folder / "A.csv", "--columns", "analysis2Dmito", capsys=capsys
+    )
+    assert (
+        run(folder, folder / "A.csv", "--columns", "analysis2Dmito", "--group", "control", "--subject", "C07")
+        == 0
+    )
+    table = pd.read_csv(folder / "A.csv")
+    assert list(table) == ["Value", "sampleID", "fibreID", "sbjType", "Channel"]
+    assert table["Value"].iloc[0] == pytest.approx(counts[0][labels == 3].mean() + 1)
+    assert set(table["sampleID"]) == {"C07"}
+
+
+def test_options_of_the_wide_table(files):
+    folder, _, _ = files
+    options = ("--percentile", "10", "90", "--outline", "--subject", "Anna", "--group", "control")
+    assert run(folder, folder / "T.csv", *options) == 0
+    table = pd.read_csv(folder / "T.csv")
+    assert {"NDUFB8_p10", "NDUFB8_p90"} <= set(table)
+    assert "NDUFB8_p5" not in table
+    assert table.iloc[0][["measured_on", "subject", "group"]].tolist() == ["outline", "Anna", "control"]

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
+from napari_mitoxai.fibres.contours import contours
 from napari_mitoxai.fibres.intensities import intensities
 from napari_mitoxai.fibres.numbering import Fibres, numbered
 from napari_mitoxai.fibres.shapes import shapes
@@ -45,16 +46,20 @@ def measure(
         A row a fibre, by id: ``section, fibre, area_um2, x_um, y_um``, the mean of every channel (``NDUFB8_mean``),
         ``perimeter_um, feret_max_um, feret_min_um, aspect_ratio`` (of the Feret diameters), ``circularity``
         (4 π area / perimeter²), ``convexity`` (area / area of the convex hull), ``euler_number`` (pieces minus holes),
-        ``on_border``, and median, standard deviation and percentiles of every channel (``NDUFB8_p5``). The centre of the
-        first pixel is at (0, 0) µm.
+        ``on_border``, median, standard deviation and percentiles of every channel (``NDUFB8_p5``), and ``measured_on``
+        (``inside`` or ``outline``). The centre of the first pixel is at (0, 0) µm.
 
     Raises
     ------
     MitoxaiError
-        If the labels are of another shape, or the section is damaged.
+        If the labels are of another shape, a percentile is not one, or the section is damaged.
     Cancelled
         If `cancel` was used.
     """
+    if any(not 0 <= percent <= 100 for percent in percents):
+        raise MitoxaiError(
+            f"Percentiles go from 0 to 100 (given: {', '.join(f'{each:g}' for each in percents)})."
+        )
     fibres = fibres_of(section, labels)
     progress(Progress("Shapes", 0, 1))
     columns = _shape_columns(fibres, section.pixel_size_um, cancel)
@@ -75,7 +80,75 @@ def measure(
     table |= columns
     for channel, target in enumerate(section.panel.targets):
         table |= {f"{target}_{name}": values[name][:, channel] for name in statistics}
+    table["measured_on"] = "outline" if outline else "inside"
     return pd.DataFrame(table, index=pd.RangeIndex(len(fibres)))
+
+
+def measure_like_mitocyto(
+    section: Section,
+    labels: NDArray[np.integer],
+    *,
+    outline: bool = True,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> pd.DataFrame:
+    """Measure the fibres of a section in mitocyto's quantities.
+
+    Parameters
+    ----------
+    section : Section
+        As for `measure`.
+    labels : ndarray of int
+        (Y, X); the inside of each fibre, without the membrane's pixels around it.
+    outline : bool
+        Whether on the line around each fibre, as mitocyto since 0.0.20, or inside, as before.
+    progress, cancel : callable, CancelToken
+        As for `measure`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        mitocyto's ``results.csv``: ``Value, ID, Channel, Folder 1, Filename``. For each channel the mean of the counts
+        + 1, its ``LOG_`` (exp of the mean log) and ``MED_`` (median); then Area, AspectRatio, Perimeter, Circularity,
+        xCoord and yCoord of the contour, in pixels. Its ``Mean`` and ``Edges``, which describe pictures that it
+        displays, are not there.
+
+    Raises
+    ------
+    MitoxaiError
+        As for `measure`.
+    Cancelled
+        If `cancel` was used.
+    """
+    fibres = fibres_of(section, labels)
+    values = intensities(
+        fibres,
+        lambda channel, rows: section.read([channel], y=rows)[0],
+        len(section.panel),
+        outline=outline,
+        chunks=section.data.chunks[1],
+        progress=progress,
+        cancel=cancel,
+    )
+    quantities: dict[str, NDArray[np.generic]] = {}
+    for channel, target in enumerate(section.panel.targets):
+        quantities[target] = values["mean"][:, channel] + 1
+        quantities[f"LOG_{target}"] = np.exp(values["log_mean"][:, channel])
+        quantities[f"MED_{target}"] = values["median"][:, channel] + 1
+    line = contours(fibres)
+    quantities |= {
+        "Area": line.area,
+        "AspectRatio": line.width / line.height,
+        "Perimeter": line.perimeter,
+        "Circularity": 4 * np.pi * line.area / line.perimeter**2,
+        # rounding must not make 99.99 of what is 100
+        "xCoord": np.floor(line.x + 1e-9),
+        "yCoord": np.floor(line.y + 1e-9),
+    }
+    wide = pd.DataFrame({"ID": fibres.ids} | quantities)
+    long = wide.melt("ID", var_name="Channel", value_name="Value").sort_values("ID", kind="stable")
+    long = long.assign(**{"Folder 1": section.path.parent.name, "Filename": section.name})
+    return long[["Value", "ID", "Channel", "Folder 1", "Filename"]].reset_index(drop=True)
 
 
 def fibres_of(section: Section, labels: NDArray[np.integer]) -> Fibres:

@@ -10,11 +10,11 @@ from napari_mitoxai.common.files import written_beside
 from napari_mitoxai.fibres.oxphos import Calls
 
 TABLE_ENDINGS = (".csv", ".parquet")
-KEYS = ("section", "fibre", "subject", "group")
+KEYS = ("section", "fibre", "subject", "group", "measured_on")
 
 
 def to_long(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a fibre and quantity: ``section, fibre, quantity, value``, with ``subject`` and ``group`` where they are known.
+    """One row a fibre and quantity: ``section, fibre, quantity, value``, and what else a table says in words.
 
     Parameters
     ----------
@@ -22,10 +22,26 @@ def to_long(table: pd.DataFrame) -> pd.DataFrame:
         A row a fibre.
     """
     keys = [key for key in KEYS if key in table]
-    numbers = table.astype({name: float for name in table if name not in keys and name not in KEYS})
+    numbers = table.astype({name: float for name in table if name not in KEYS})
     return numbers.melt(id_vars=keys, var_name="quantity", value_name="value").sort_values(
         keys[:2], kind="stable", ignore_index=True
     )
+
+
+def to_analysis_2d_mito(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the R package analysis2Dmito: ``Value, sampleID, fibreID, sbjType, Channel``.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As `measure` gives it, with the columns ``subject`` and ``group``. Values are its means + 1, as the published ones.
+    """
+    means = {name: name.removesuffix("_mean") for name in map(str, table) if name.endswith("_mean")}
+    chosen = table[["subject", "fibre", "group", *means]].rename(columns=means)
+    long = chosen.melt(["subject", "fibre", "group"], var_name="Channel", value_name="Value")
+    long["Value"] += 1
+    long = long.rename(columns={"subject": "sampleID", "fibre": "fibreID", "group": "sbjType"})
+    return long[["Value", "sampleID", "fibreID", "sbjType", "Channel"]]
 
 
 def calls_to_long(calls: Calls) -> pd.DataFrame:

@@ -20,13 +20,14 @@ from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.table_list import TableList
 from napari_mitoxai.napari.top import wrapped
-from napari_mitoxai.tasks.measure import MAP_FIELDS, MeasureParameters, measure_and_write
+from napari_mitoxai.tasks.measure import MeasureParameters, measure_and_write
 from napari_mitoxai.tasks.oxphos import OxphosParameters, OxphosResult, call_and_write
 
 if TYPE_CHECKING:
     from napari_mitoxai.fibres.oxphos import Calls
     from napari_mitoxai.napari.mito_canvas import Key, MitoCanvas
 
+_MEASURING = ("out", "outline", "percentiles", "subject", "group", "overwrite")  # what this tab asks
 _QUIET_MODES = ("pan_zoom", "pick")  # in the others a click paints or draws
 
 
@@ -41,9 +42,8 @@ class OxphosPanel(TaskPanel):
         self._notes: list[str] = []
         self._filled = (0, 0)  # the layer that has the calls in its features, and which calls
         self._missing = wrapped(name="what_is_missing")
-        self.measuring = Form(
-            MeasureParameters, leave_out=("section", "fibres", "long", *MAP_FIELDS), browse={"out": "save"}
-        )
+        others = [name for name in MeasureParameters.model_fields if name not in _MEASURING]
+        self.measuring = Form(MeasureParameters, leave_out=others, browse={"out": "save"})
         self._measured = wrapped(name="fibres_measured")
         self.tables = TableList()
         self.calling = Form(OxphosParameters, leave_out=("tables", "long", "plot"), browse={"out": "save"})

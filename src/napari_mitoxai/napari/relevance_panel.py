@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_mitoxai.tasks.fibre_relevance import FibreRelevance
     from napari_mitoxai.tasks.measure_maps import MapsResult
 
+_ASKED = ("out", "calls", "membrane_um", "submembrane_um", "gap_um", "draws", "overwrite")
 ENRICHMENT, SHARE = "enrichment", "share of relevance"
 
 
@@ -39,11 +40,8 @@ class RelevancePanel(TaskPanel):
         self._canvas: RelevanceCanvas | None = None
         self._missing = wrapped(name="what_is_missing")
         self._maps = _box("maps")
-        self.form = Form(
-            MeasureParameters,
-            leave_out=("section", "fibres", "maps", "long", "figure"),
-            browse={"out": "save", "calls": "open"},
-        )
+        others = [name for name in MeasureParameters.model_fields if name not in _ASKED]
+        self.form = Form(MeasureParameters, leave_out=others, browse={"out": "save", "calls": "open"})
         self.form.add_row("Maps", self._maps)
         self._method, self._channel, self._colour = _box("method"), _box("channel"), _box("colour_fibres")
         self._answers = wrapped(name="answers")

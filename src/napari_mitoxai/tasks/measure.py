@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_mitoxai.imc import Section
+
 
 class MeasureParameters(TaskParameters):
     """What measuring needs to know."""
@@ -26,6 +28,26 @@ class MeasureParameters(TaskParameters):
     out: Path = Field(title="Table", description="The table to write, ending in .csv or .parquet.")
     long: bool = Field(
         default=False, title="Long form", description="Write a row a fibre and quantity instead of a row a fibre.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+    outline: bool = Field(
+        default=False, title="On the outline", description="Measure the channels on the line of pixels around each fibre, where mitocyto measures, instead of inside.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+    percentiles: list[float] = Field(
+        default=[5.0, 25.0, 75.0, 95.0], title="Percentiles", description="Of every channel in a fibre, 0 to 100.",
+        json_schema_extra={"option": "--percentile", "advanced": True},
+    )  # fmt: skip
+    columns: Literal["mitoxai", "mitocyto", "analysis2Dmito"] = Field(
+        default="mitoxai", title="Columns", description="Of which tool the columns are; mitocyto's and analysis2Dmito's tables are long.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+    subject: str = Field(
+        default="", title="Subject", description="Whose section it is; by default what its folder says, or its name.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+    group: str = Field(
+        default="", title="Group", description="control or patient; by default what the section's folder says.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
     maps: Path | None = Field(
@@ -64,9 +86,6 @@ class MeasureParameters(TaskParameters):
         default=False, title="Replace existing table", description="Whether an existing file may be replaced.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
-
-
-MAP_FIELDS = ("maps", "calls", "membrane_um", "submembrane_um", "gap_um", "draws", "figure")
 
 
 @dataclass(frozen=True)
@@ -125,8 +144,8 @@ def measure_and_write(
     progress, cancel : callable, CancelToken
         As for `run`.
     """
-    from napari_mitoxai.fibres.measurement import measure
-    from napari_mitoxai.fibres.tables import refuse_ending, to_long, write_table
+    from napari_mitoxai.fibres.measurement import measure_like_mitocyto
+    from napari_mitoxai.fibres.tables import refuse_ending, to_analysis_2d_mito, to_long, write_table
     from napari_mitoxai.imc import read_labels, read_section
 
     refuse_ending(parameters.out)
@@ -135,10 +154,44 @@ def measure_and_write(
     section = read_section(parameters.section)
     if labels is None:
         labels = read_labels(parameters.fibres)
-    table = measure(section, labels, progress=progress, cancel=cancel)
-    written = to_long(table) if parameters.long else table
+    table, whose = measured_table(parameters, section, labels, progress, cancel)
+    if parameters.columns == "mitocyto":
+        written = measure_like_mitocyto(
+            section, labels, outline=parameters.outline, progress=progress, cancel=cancel
+        )
+    elif parameters.columns == "analysis2Dmito":
+        if whose["group"] not in ("control", "patient"):
+            raise MitoxaiError(
+                f"analysis2Dmito must know whether {section.name} is of a control or a patient: say so with --group."
+            )
+        written = to_analysis_2d_mito(table.assign(subject=whose["subject"] or section.name))
+    else:
+        written = to_long(table) if parameters.long else table
     write_table(parameters.out, written, overwrite=parameters.overwrite)
     return MeasureResult(parameters.out, len(table), list(written.columns)), table
+
+
+def measured_table(
+    parameters: MeasureParameters,
+    section: "Section",
+    labels: "NDArray[np.integer]",
+    progress: ProgressCallback,
+    cancel: CancelToken | None,
+) -> tuple["pd.DataFrame", dict[str, str | None]]:
+    """The measurements, a row a fibre, and whose the section is."""
+    from napari_mitoxai.fibres.measurement import measure
+
+    table = measure(
+        section,
+        labels,
+        percents=parameters.percentiles,
+        outline=parameters.outline,
+        progress=progress,
+        cancel=cancel,
+    )
+    # what is not known is left to the section's name when fibres are called
+    whose = {"subject": parameters.subject or section.subject, "group": parameters.group or section.group}
+    return table.assign(**{name: value for name, value in whose.items() if value}), whose
 
 
 def _refuse_what_needs_maps(parameters: MeasureParameters) -> None:

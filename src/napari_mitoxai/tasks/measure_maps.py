@@ -10,7 +10,7 @@ from napari_mitoxai.common.files import refuse_existing, refuse_input, write_jso
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.fibres.compartments import Widths
 from napari_mitoxai.tasks.fibre_relevance import FibreRelevance, check_maps, read_calls, relevance_in_fibres
-from napari_mitoxai.tasks.measure import MeasureParameters, MeasureResult
+from napari_mitoxai.tasks.measure import MeasureParameters, MeasureResult, measured_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,13 +84,16 @@ def measure_with_maps(
         If it was cancelled; nothing is written.
     """
     from napari_mitoxai.explain import open_maps
-    from napari_mitoxai.fibres.measurement import measure
     from napari_mitoxai.fibres.relevance_tables import wide
     from napari_mitoxai.fibres.tables import refuse_ending, write_table
     from napari_mitoxai.imc import read_labels, read_section
 
     if parameters.maps is None:
         raise MitoxaiError("There are no maps: give the store that `mitoxai explain` wrote.")
+    if parameters.columns != "mitoxai":
+        raise MitoxaiError(
+            f"The columns of {parameters.columns} have no room for maps: measure twice, once with --columns and once with --maps."
+        )
     refuse_ending(parameters.out)
     refuse_existing(parameters.out, overwrite=parameters.overwrite)
     refuse_input(parameters.out, parameters.section, parameters.fibres)
@@ -112,7 +115,7 @@ def measure_with_maps(
         groups = read_calls(parameters.calls, section.name)
     if labels is None:
         labels = read_labels(parameters.fibres)
-    table = measure(section, labels, progress=progress, cancel=cancel)
+    table, _ = measured_table(parameters, section, labels, progress, cancel)
     found = relevance_in_fibres(
         section,
         labels,
@@ -156,7 +159,7 @@ def _long(table: "pd.DataFrame", relevance: "pd.DataFrame", section: str) -> "pd
         id_vars=["fibre", "method", "channel"], var_name="quantity", value_name="value"
     ).assign(section=section)
     plain = to_long(table).assign(method="", channel="")
-    return pd.concat([plain, of_maps[list(plain)]], ignore_index=True)
+    return pd.concat([plain, of_maps], ignore_index=True)
 
 
 def _check_figure(path: Path) -> None:
