@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -33,6 +33,24 @@ def wait_until(done: Callable[[], bool], timeout: float = 600) -> None:
             raise TimeoutError("the task did not end")
         wait(0.05)
     wait()
+
+
+def call_oxphos(workspace: QWidget, press: Callable[[str], None], folder: Path) -> None:
+    """Call the open section against two measured controls of the simulated cohort, and select some fibres."""
+    from napari_mitoxai.napari.oxphos_panel import OxphosPanel
+    from napari_mitoxai.tasks import measure
+
+    panel = workspace.findChild(OxphosPanel)
+    press("measure")
+    cohort = next(folder.rglob("cohort.csv")).parent
+    for name in ("C01", "C02", "C03"):
+        labels, out = cohort / "fibres" / f"{name}.tiff", folder / f"{name}.csv"
+        measure.run(measure.MeasureParameters(section=cohort / f"{name}.ome.tiff", fibres=labels, out=out))
+        panel.tables.add(out)
+    press("call")
+    canvas = panel.findChild(QWidget, "mito_plot")
+    x, y = canvas.plot.fibres["x"].median(), canvas.plot.fibres["y"].median()
+    canvas.choose([(x, y - 9), (x + 9, y - 9), (x + 9, y), (x, y)])
 
 
 def main() -> None:
@@ -64,6 +82,9 @@ def main() -> None:
         workspace.show_tab("Fibres")
         press("segment")
         keep("fibres")
+        workspace.show_tab("OXPHOS")
+        call_oxphos(workspace, press, Path(cache))
+        keep("oxphos")
         workspace.show_tab("Train")
         press("train")
         keep("train")

@@ -233,4 +233,4 @@ class WordsField(TextField):
 
     def set_value(self, value: Any) -> None:
         """Show words."""
-        super().set_value(", ".join(value))
+        super().set_value(", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value))
