@@ -82,11 +82,6 @@ class Regions:
         """How many regions there are."""
         return len(INSIDE) * len(self.ids) + len(OUTSIDE)
 
-    @property
-    def compartments(self) -> NDArray[np.uint8]:
-        """The compartment of each region."""
-        return np.array([*np.tile(INSIDE, len(self.ids)), *OUTSIDE], np.uint8)
-
     def by_fibre(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of values of regions, (regions, ...): those in fibres, as (fibres, membrane to core, ...)."""
         inside = values[: len(INSIDE) * len(self.ids)]
@@ -98,13 +93,6 @@ class Regions:
         inside = len(INSIDE) * (index - 1) + parts - Compartment.MEMBRANE
         outside = len(INSIDE) * len(self.ids) + (parts == Compartment.BACKGROUND)
         return np.where(index > 0, inside, outside)
-
-    def areas(self) -> NDArray[np.int64]:
-        """Pixels of each region, (regions,)."""
-        area = np.zeros(self.count, np.int64)
-        for window in tiles(self.shape, _TILE):
-            area += np.bincount(self.numbers(window).ravel(), minlength=self.count)
-        return area
 
 
 @dataclass(frozen=True)
