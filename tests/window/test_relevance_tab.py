@@ -107,6 +107,27 @@ def test_what_is_missing_is_said_and_results_of_other_fibres_go(scene, measure, 
     assert not child("relevance_panel/measure_relevance").isEnabled()
 
 
+def test_maps_are_offered_under_their_final_name(scene, child, viewer, qtbot):
+    state = scene[0]
+    maps = [layer for layer in viewer.layers if layer.metadata.get("mitoxai", {}).get("kind") == "map"]
+    final = maps[0].metadata["mitoxai"]["source"]
+    for layer in maps:  # as while they are made
+        layer.metadata["mitoxai"]["source"] = str(scene[3] / ".M.partial.ome.zarr")
+    state.layers_changed.emit()
+    assert "Explain this section first" in child("relevance_panel/what_is_missing").text()
+
+    def work(progress, cancel):
+        return None
+
+    def end(_):
+        for layer in maps:
+            layer.metadata["mitoxai"]["source"] = final
+
+    state.runner.run("Explaining", work, on_done=end)
+    qtbot.waitUntil(lambda: child("relevance_panel/maps").currentData() == final, timeout=5_000)
+    assert child("relevance_panel/measure_relevance").isEnabled()
+
+
 def test_without_maps_the_way_is_told(viewer, workspace, child, qtbot):
     workspace.show_tab("Relevance")
     assert "Open a section first" in child("relevance_panel/what_is_missing").text()

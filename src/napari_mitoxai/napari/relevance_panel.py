@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
@@ -70,6 +71,12 @@ class RelevancePanel(TaskPanel):
         self._colour.currentTextChanged.connect(lambda _: self._paint())
         state.section_changed.connect(self._on_section)
         state.layers_changed.connect(self._on_layers)
+        # maps take their final name when explaining has ended, without a sign from their layers
+        self._afterwards = QTimer(self)
+        self._afterwards.setSingleShot(True)
+        self._afterwards.setInterval(0)
+        self._afterwards.timeout.connect(self._on_layers)
+        state.runner.state_changed.connect(lambda _: self._afterwards.start())
         self._on_section(state.section)
 
     # --- what there is --------------------
@@ -95,6 +102,7 @@ class RelevancePanel(TaskPanel):
                 and facts.kind == "map"
                 and facts.path == str(section.path)
                 and facts.source
+                and not Path(facts.source).name.startswith(".")  # still being made
             )
         )
 
