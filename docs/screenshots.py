@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from qtpy.QtWidgets import QApplication, QPushButton, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QPushButton, QWidget
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -96,6 +96,9 @@ def main() -> None:
         viewer.theme = "dark"
         workspace.show_tab("Relevance")
         press("measure_relevance")
+        workspace.findChild(QWidget, "relevance_panel").findChild(QComboBox, "method").setCurrentText(
+            "lrp_epsilon"
+        )
         for layer in viewer.layers:  # the fibres' colours, on the membrane alone
             layer.visible = "fibres" in layer.name or "Dystrophin" in layer.name
         keep("relevance")
