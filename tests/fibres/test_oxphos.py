@@ -9,6 +9,7 @@ from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.fibres.oxphos import call_fibres
 from napari_mitoxai.fibres.regression import fit_controls, logged, mass_category, protein_category, status
 from napari_mitoxai.fibres.table_reading import FibreValues, read_fibre_tables
+from napari_mitoxai.fibres.tables import write_table
 
 
 def fibres(rng, subject, number, *, shift=0.0, group=None):
@@ -255,6 +256,23 @@ def test_whose_a_section_is(tmp_path):
     (tmp_path / "s.csv").write_text("section,subject,group\nP02-2,Anna,control\n")
     read = read_fibre_tables([tmp_path / "t.csv"], subjects=tmp_path / "s.csv").table
     assert read.groupby("subject")["group"].first().to_dict() == {"C01": "control", "Anna": "control"}
+
+
+def test_tables_without_fibres_and_of_one(tmp_path):
+    rng = np.random.default_rng(12)
+    for name, number in (("C01", 30), ("P01", 1), ("P02", 0)):
+        write_ours(tmp_path / f"{name}.csv", fibres(rng, name, number))
+    calls = call_fibres(read_fibre_tables([tmp_path / f"{name}.csv" for name in ("C01", "P01", "P02")]))
+    assert calls.subjects.query("protein == 'NDUFB8'")["fibres"].tolist() == [30, 1]
+    with pytest.raises(MitoxaiError, match="hold no fibre"):
+        read_fibre_tables([tmp_path / "P02.csv"])
+
+
+def test_a_name_that_a_spreadsheet_would_compute_comes_back(tmp_path):
+    write_ours(tmp_path / "t.csv", same_fibres().assign(section="-1", fibre=range(7)))
+    write_table(tmp_path / "q.csv", pd.read_csv(tmp_path / "t.csv", dtype={"section": str}))
+    assert "'-1" in (tmp_path / "q.csv").read_text()
+    assert set(read_fibre_tables([tmp_path / "q.csv"]).table["section"]) == {"-1"}
 
 
 def test_tables_that_cannot_be_joined(tmp_path):

@@ -15,6 +15,7 @@ _LOG_OR_MEDIAN = re.compile(r"^(?:LOG|MED)_")
 _MITOCYTO_SHAPES = {"Area", "AspectRatio", "Perimeter", "Circularity", "xCoord", "yCoord", "Mean", "Edges"}
 _PUBLISHED_FLAG = re.compile(r"_(?:down|norm|up)$")
 # subjects as the field numbers them, with what follows for repeats: C03-2, C01R01, P09_b
+_QUOTED = re.compile(r"^'([=+\-@])")
 _SUBJECT = re.compile(r"^([CP]\d+)(?:$|[^0-9].*$)")
 _CONTROL = re.compile(r"^C\d+$")
 _CONTROL_WORDS = {"control", "controls", "ctrl", "healthy"}
@@ -78,7 +79,11 @@ def read_fibre_tables(
         )
     tables = _same_names(tables)
     shared = [name for name in tables[0] if all(name in table for table in tables)]
-    joined = pd.concat([table[shared] for table in tables], ignore_index=True)
+    joined = pd.concat(
+        [table[shared] for table in tables if len(table)] or [tables[0][shared]], ignore_index=True
+    )
+    if joined.empty:
+        raise MitoxaiError("The tables hold no fibre: find and measure some first.")
     twice = joined.duplicated(["section", "fibre"])
     if twice.any():
         first = joined[twice].iloc[0]
@@ -133,7 +138,7 @@ def _read(path: Path) -> pd.DataFrame:
             ),
             str,
         )
-        return pd.read_csv(
+        table = pd.read_csv(
             path,
             sep=None,
             engine="python",
@@ -145,6 +150,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise MitoxaiError(
             f"{path.name} cannot be read as a table ({type(error).__name__}): save it as CSV with a header line."
         ) from error
+    # `write_table` quotes names that a spreadsheet would take for formulas
+    quoted = [str(name) for name in table if str(name) in text]
+    return table.assign(**{name: table[name].str.replace(_QUOTED, r"\1", regex=True) for name in quoted})
 
 
 def _spread(raw: pd.DataFrame, path: Path, keys: list[str], name: str, value: str) -> pd.DataFrame:
