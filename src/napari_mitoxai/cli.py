@@ -319,17 +319,15 @@ def _tell_measure(result: Any) -> None:
 
 
 def _tell_answers(result: Any) -> None:
-    from napari_mitoxai.fibres.answers import ANY, QUESTIONS
+    from napari_mitoxai.fibres.answers import QUESTIONS, Answer, in_brief
 
+    brief = in_brief([Answer(**answer) for answer in result.answers])
     for question, asked in QUESTIONS.items():
-        said = [answer for answer in result.answers if answer["question"] == question]
-        groups = {answer["values"].get("group") for answer in said}
-        if ANY in groups and len(groups) > 1:  # protein by protein it would be a page
-            said = [answer for answer in said if answer["values"]["group"] == ANY]
+        said = [answer for answer in brief if answer.question == question]
         if said:
             typer.echo(asked)
         for answer in said:
-            typer.echo(f"  {answer['method']}: {answer['sentence']}")
+            typer.echo(f"  {answer.method}: {answer.sentence}")
     typer.echo(f"All answers, protein by protein: {result.answers_file}")
     typer.echo(f"Relevance by fibre: {result.relevance}")
     typer.echo(f"By compartment: {result.compartments}")

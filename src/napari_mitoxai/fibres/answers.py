@@ -93,6 +93,13 @@ def answers(
     return found
 
 
+def in_brief(found: Sequence[Answer]) -> list[Answer]:
+    """Without those of single proteins' status where there is one of all: protein by protein it would be a page."""
+    if not any(answer.values.get("group") == ANY for answer in found):
+        return list(found)
+    return [answer for answer in found if answer.values.get("group", ANY) == ANY]
+
+
 def _of_status(each: RegionSums, name: str, chosen: NDArray[np.bool_], p: float, q: float) -> Answer:
     fibres = each.fibres()
     number, count = int(chosen.sum()), len(chosen)

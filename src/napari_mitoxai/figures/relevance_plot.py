@@ -159,7 +159,9 @@ def _status(axes: Any, answers: Sequence[Answer], colours: dict[str, str]) -> No
     axes.set_yticks(
         np.arange(len(names)) + 0.4 - height / 2, [name.removeprefix("deficient in ") for name in names]
     )
-    axes.set_ylim(max(len(names), _FEWEST_ROWS) - 0.5, -0.5)
+    axes.set_ylim(
+        max(len(names), _FEWEST_ROWS), -0.4
+    )  # a row reaches from a little above its place to below it
     axes.set_xlabel("deficient over other fibres (* q < 0.05)", fontsize=8)
     axes.set_ylabel("deficient in", fontsize=8)
 

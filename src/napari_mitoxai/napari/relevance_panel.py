@@ -10,7 +10,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
-from napari_mitoxai.fibres.answers import QUESTIONS
+from napari_mitoxai.fibres.answers import QUESTIONS, in_brief
 from napari_mitoxai.fibres.relevance import POOLED
 from napari_mitoxai.imc import Section
 from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres, put_table
@@ -210,7 +210,7 @@ class RelevancePanel(TaskPanel):
         own = [answer for answer in found.answers if answer.method == method]
         lines = []
         for question, asked in QUESTIONS.items():
-            said = [answer.sentence for answer in own if answer.question == question]
+            said = [answer.sentence for answer in in_brief(own) if answer.question == question]
             if said:
                 lines.append(f"<b>{escape(asked)}</b><br>" + "<br>".join(map(escape, said)))
         self._answers.setText("<br>".join(lines))
