@@ -11,6 +11,7 @@ from napari_mitoxai import simulate
 from napari_mitoxai.cli import main
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain.store import BLOCK, MapGrid, create_store, open_maps
+from napari_mitoxai.fibres.answers import Answer, in_brief
 from napari_mitoxai.imc import read_section, write_labels, write_section
 from napari_mitoxai.tasks.fibre_relevance import explained_pixels, read_calls, relevance_in_fibres
 from napari_mitoxai.tasks.measure import MeasureParameters, run
@@ -151,6 +152,15 @@ def test_the_answers_name_what_was_planted(result, truth):
     )
     spread = said(result, "spread", "sees")["values"]
     assert spread["half"] < spread["half by area"]
+
+
+def test_in_brief_all_proteins_are_one(result):
+    brief = in_brief([Answer(**answer) for answer in result.answers])
+    groups = [answer.as_dict()["values"]["group"] for answer in brief if answer.question == "status"]
+    assert groups == ["deficient in any"] * 3
+    assert {answer.question for answer in brief} == {"status", "place", "protein", "spread"}
+    one = [answer for answer in brief if answer.question != "status"]
+    assert in_brief(one) == one
 
 
 def test_the_planted_fibres_come_first(result, truth):
