@@ -1,5 +1,6 @@
 """Fibre tables against scikit-image, numpy and hand-worked shapes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import dask.array as da
@@ -14,6 +15,7 @@ from napari_mitoxai.fibres import intensities as intensities_module
 from napari_mitoxai.fibres.intensities import bands
 from napari_mitoxai.fibres.measurement import measure, measure_like_mitocyto
 from napari_mitoxai.imc import Channel, Panel, Section
+from napari_mitoxai.imc.panel import default_role
 
 TARGETS = ("SDHA", "VDAC1", "Dystrophin")
 
@@ -129,6 +131,22 @@ def test_the_outline_is_the_line_of_pixels_beside_a_fibre(band):
         line = ndimage.binary_dilation(fibre) & ~fibre
         assert row["VDAC1_mean"] == pytest.approx(planes[1][line].mean())
         assert row["SDHA_median"] == np.median(planes[0][line])
+
+
+def test_an_outline_on_the_membrane_is_told_from_one_that_missed_it():
+    y, x = np.ogrid[:80, :140]
+    labels, planes = np.zeros((80, 140), int), np.zeros((3, 80, 140))
+    for number, centre in enumerate((30, 90), start=1):
+        away = np.maximum(abs(y - 30), abs(x - centre))
+        planes[1][away < 16], planes[2][away == 16] = 5, 9  # mass inside, membrane around
+        labels[away < (16 if number == 1 else 10)] = number
+    section = section_of(planes)
+    panel = Panel(tuple(replace(channel, role=default_role(channel.target)) for channel in section.panel))
+    table = measure(replace(section, panel=panel), labels)
+    assert table["outline_on_membrane"].tolist() == [1, 0]
+    assert table["outline_on_mass"].tolist() == [0, 1]
+    none = measure(section, labels)  # roles are not known
+    assert none[["outline_on_membrane", "outline_on_mass"]].isna().all(axis=None)
 
 
 def test_values_that_are_no_numbers_are_left_out():

@@ -11,7 +11,7 @@ from napari_mitoxai.fibres.contours import contours
 from napari_mitoxai.fibres.intensities import intensities
 from napari_mitoxai.fibres.numbering import Fibres, numbered
 from napari_mitoxai.fibres.shapes import shapes
-from napari_mitoxai.imc import Section
+from napari_mitoxai.imc import Role, Section
 
 PERCENTS = (5.0, 25.0, 75.0, 95.0)
 
@@ -46,7 +46,8 @@ def measure(
         A row a fibre, by id: ``section, fibre, area_um2, x_um, y_um``, the mean of every channel (``NDUFB8_mean``),
         ``perimeter_um, feret_max_um, feret_min_um, aspect_ratio`` (of the Feret diameters), ``circularity``
         (4 π area / perimeter²), ``convexity`` (area / area of the convex hull), ``euler_number`` (pieces minus holes),
-        ``on_border``, median, standard deviation and percentiles of every channel (``NDUFB8_p5``), and ``measured_on``
+        ``on_border``, ``outline_on_membrane`` and ``outline_on_mass`` (see `outline_quality`; nan without such a
+        channel), median, standard deviation and percentiles of every channel (``NDUFB8_p5``), and ``measured_on``
         (``inside`` or ``outline``). The centre of the first pixel is at (0, 0) µm.
 
     Raises
@@ -78,6 +79,7 @@ def measure(
     statistics = ["median", "sd", *(f"p{percent:g}" for percent in percents)]
     table |= {f"{target}_mean": values["mean"][:, c] for c, target in enumerate(section.panel.targets)}
     table |= columns
+    table |= outline_quality(section, fibres, cancel=cancel)
     for channel, target in enumerate(section.panel.targets):
         table |= {f"{target}_{name}": values[name][:, channel] for name in statistics}
     table["measured_on"] = "outline" if outline else "inside"
@@ -166,6 +168,53 @@ def fibres_of(section: Section, labels: NDArray[np.integer]) -> Fibres:
             f"The labels have {y} x {x} pixels and {section.name} has {section.shape[1]} x {section.shape[2]}: give the labels of this section."
         )
     return fibres
+
+
+def outline_quality(
+    section: Section, fibres: Fibres, *, cancel: CancelToken | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Tell without a reference how well outlines fit, after the measures of NCL-SM (Khan et al. 2023).
+
+    Parameters
+    ----------
+    section : Section
+        With channels of the roles membrane and mitochondrial mass; the first of each is looked at.
+    fibres : Fibres
+        Of the section.
+    cancel : CancelToken, optional
+        Looked at for each band of rows.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``outline_on_membrane``: the share of the line of pixels around a fibre that is above the membrane channel's 85th
+        percentile, high where the outline follows the membrane. ``outline_on_mass``: the share of the line, where it is in
+        no other fibre, above the 75th percentile of the mass, high where a part of the fibre was missed. Each (N,); nan
+        without such a channel.
+    """
+    looked_at = [
+        (name, role, section.panel.with_role(role)[0], percent)
+        for name, role, percent in (
+            ("outline_on_membrane", Role.MEMBRANE, 85),
+            ("outline_on_mass", Role.MITOCHONDRIAL_MASS, 75),
+        )
+        if section.panel.with_role(role)
+    ]
+    limits = [section.percentiles(plane, [percent])[0] for _, _, plane, percent in looked_at]
+
+    def above(place: int, rows: slice) -> NDArray[np.floating]:
+        _, role, plane, _ = looked_at[place]
+        counts = section.read([plane], y=rows)[0]
+        bright: NDArray[np.floating] = np.where(counts > limits[place], np.float32(1), np.float32(0))
+        if role is Role.MITOCHONDRIAL_MASS:
+            bright[fibres.index[rows] > 0] = np.nan
+        return bright
+
+    found = intensities(
+        fibres, above, len(looked_at), outline=True, chunks=section.data.chunks[1], cancel=cancel
+    )["mean"]
+    shares = {name: np.full(len(fibres), np.nan) for name in ("outline_on_membrane", "outline_on_mass")}
+    return shares | {name: found[:, place] for place, (name, *_) in enumerate(looked_at)}
 
 
 def _shape_columns(
