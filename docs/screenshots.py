@@ -14,7 +14,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QToolButton, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QPushButton, QToolButton, QWidget
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 
@@ -163,6 +163,15 @@ def main() -> None:
         keep("explain")
         viewer.theme = "light"
         keep("explain_light")
+        viewer.theme = "dark"
+        workspace.show_tab("Relevance")
+        press("measure_relevance")
+        workspace.findChild(QWidget, "relevance_panel").findChild(QComboBox, "method").setCurrentText(
+            "lrp_epsilon"
+        )
+        for layer in viewer.layers:  # the fibres' colours, on the membrane alone
+            layer.visible = "fibres" in layer.name or "Dystrophin" in layer.name
+        keep("relevance")
         viewer.close()
 
 

@@ -314,6 +314,25 @@ def _tell_segment(result: Any) -> None:
 
 def _tell_measure(result: Any) -> None:
     typer.echo(f"{result.fibres} fibres, {len(result.columns)} columns: {result.table}")
+    if hasattr(result, "answers"):
+        _tell_answers(result)
+
+
+def _tell_answers(result: Any) -> None:
+    from napari_mitoxai.fibres.answers import QUESTIONS, Answer, in_brief
+
+    brief = in_brief([Answer(**answer) for answer in result.answers])
+    for question, asked in QUESTIONS.items():
+        said = [answer for answer in brief if answer.question == question]
+        if said:
+            typer.echo(asked)
+        for answer in said:
+            typer.echo(f"  {answer.method}: {answer.sentence}")
+    typer.echo(f"All answers, protein by protein: {result.answers_file}")
+    typer.echo(f"Relevance by fibre: {result.relevance}")
+    typer.echo(f"By compartment: {result.compartments}")
+    if result.figure is not None:
+        typer.echo(f"Figure: {result.figure}")
 
 
 def _tell_oxphos(result: Any) -> None:
@@ -340,6 +359,24 @@ def _tell_oxphos(result: Any) -> None:
     typer.echo(f"Proportions: {result.proportions}")
     if result.plot is not None:
         typer.echo(f"Plot: {result.plot}")
+
+
+def _tell_relevance(result: Any) -> None:
+    typer.echo(
+        f"{result.quantities} quantities of {sum(result.subjects.values())} subjects "
+        f"({', '.join(f'{number} {group}' for group, number in result.subjects.items())}), one value a subject."
+    )
+    typer.echo(f"The smallest p that these subjects can give: {result.smallest_p:.3g}")
+    for row in result.first:
+        typer.echo(
+            f"  {row['method']}, {row['quantity']}: {row['group']} {row['median']:.3g}, {row['reference']} {row['median_reference']:.3g} "
+            f"(medians; p = {row['p']:.3g}, adjusted {row['q']:.3g})"
+        )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    if result.figure is not None:
+        typer.echo(f"Figure: {result.figure}")
 
 
 def _tell_figure(result: Any) -> None:
@@ -435,6 +472,7 @@ _add_command("explain", "explain", "ExplainParameters", _tell_explain)
 _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("measure", "measure", "MeasureParameters", _tell_measure)
 _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
+_add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)

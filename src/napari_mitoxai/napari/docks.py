@@ -11,6 +11,7 @@ from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
 from napari_mitoxai.napari.oxphos_panel import OxphosPanel
+from napari_mitoxai.napari.relevance_panel import RelevancePanel
 from napari_mitoxai.napari.section_panel import SectionPanel
 from napari_mitoxai.napari.state import WindowState, state_of
 from napari_mitoxai.napari.top import Top
@@ -56,6 +57,7 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Cohort": CohortPanel,
     "Train": TrainPanel,
     "Explain": ExplainPanel,
+    "Relevance": RelevancePanel,
 }
 
 
@@ -119,3 +121,9 @@ class ExplainDock(_OneDock):
     """Explain what a model sees."""
 
     title = "Explain"
+
+
+class RelevanceDock(_OneDock):
+    """Ask where the relevance falls."""
+
+    title = "Relevance"

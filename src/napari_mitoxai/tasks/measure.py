@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_mitoxai.imc import Section
+
 
 class MeasureParameters(TaskParameters):
     """What measuring needs to know."""
@@ -46,6 +48,38 @@ class MeasureParameters(TaskParameters):
     )  # fmt: skip
     group: str = Field(
         default="", title="Group", description="control or patient; by default what the section's folder says.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+    maps: Path | None = Field(
+        default=None,
+        title="Maps",
+        description="The store that `mitoxai explain` wrote: their relevance is summed over fibres and compartments too.",
+    )
+    calls: Path | None = Field(
+        default=None,
+        title="OXPHOS calls",
+        description="The table that `mitoxai oxphos` wrote: do the deficient fibres carry the relevance?",
+    )
+    membrane_um: float = Field(
+        default=2.0, ge=0, le=100, title="Membrane (µm)", description="Width of the ring along a fibre's edge.",
+        json_schema_extra={"option": "--membrane", "advanced": True},
+    )  # fmt: skip
+    submembrane_um: float = Field(
+        default=5.0, ge=0, le=100, title="Sub-membrane (µm)", description="Width of the ring inside of the membrane.",
+        json_schema_extra={"option": "--submembrane", "advanced": True},
+    )  # fmt: skip
+    gap_um: float = Field(
+        default=25.0, ge=0, le=500, title="Gaps (µm)",
+        description="Widest gap between two fibres; what is outside and further from fibres is background.",
+        json_schema_extra={"option": "--gap", "advanced": True},
+    )  # fmt: skip
+    draws: int = Field(
+        default=199, ge=0, le=99_999, title="Draws",
+        description="How often maps are moved about for p values, the smallest of which is 1 / (draws + 1); 0 for none.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+    figure: Path | None = Field(
+        default=None, title="Figure", description="Where the relevance falls, as a picture: .pdf, .svg, .png or .tiff.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
     overwrite: bool = Field(
@@ -85,6 +119,11 @@ def run(
     Cancelled
         If it was cancelled; nothing is written.
     """
+    if parameters.maps is not None:
+        from napari_mitoxai.tasks.measure_maps import measure_with_maps
+
+        return measure_with_maps(parameters, progress=progress, cancel=cancel)[0]
+    _refuse_what_needs_maps(parameters)
     return measure_and_write(parameters, None, progress, cancel)[0]
 
 
@@ -105,7 +144,7 @@ def measure_and_write(
     progress, cancel : callable, CancelToken
         As for `run`.
     """
-    from napari_mitoxai.fibres.measurement import measure, measure_like_mitocyto
+    from napari_mitoxai.fibres.measurement import measure_like_mitocyto
     from napari_mitoxai.fibres.tables import refuse_ending, to_analysis_2d_mito, to_long, write_table
     from napari_mitoxai.imc import read_labels, read_section
 
@@ -115,17 +154,7 @@ def measure_and_write(
     section = read_section(parameters.section)
     if labels is None:
         labels = read_labels(parameters.fibres)
-    table = measure(
-        section,
-        labels,
-        percents=parameters.percentiles,
-        outline=parameters.outline,
-        progress=progress,
-        cancel=cancel,
-    )
-    # what is not known is left to the section's name when fibres are called
-    whose = {"subject": parameters.subject or section.subject, "group": parameters.group or section.group}
-    table = table.assign(**{name: value for name, value in whose.items() if value})
+    table, whose = measured_table(parameters, section, labels, progress, cancel)
     if parameters.columns == "mitocyto":
         written = measure_like_mitocyto(
             section, labels, outline=parameters.outline, progress=progress, cancel=cancel
@@ -140,3 +169,34 @@ def measure_and_write(
         written = to_long(table) if parameters.long else table
     write_table(parameters.out, written, overwrite=parameters.overwrite)
     return MeasureResult(parameters.out, len(table), list(written.columns)), table
+
+
+def measured_table(
+    parameters: MeasureParameters,
+    section: "Section",
+    labels: "NDArray[np.integer]",
+    progress: ProgressCallback,
+    cancel: CancelToken | None,
+) -> tuple["pd.DataFrame", dict[str, str | None]]:
+    """The measurements, a row a fibre, and whose the section is."""
+    from napari_mitoxai.fibres.measurement import measure
+
+    table = measure(
+        section,
+        labels,
+        percents=parameters.percentiles,
+        outline=parameters.outline,
+        progress=progress,
+        cancel=cancel,
+    )
+    # what is not known is left to the section's name when fibres are called
+    whose = {"subject": parameters.subject or section.subject, "group": parameters.group or section.group}
+    return table.assign(**{name: value for name, value in whose.items() if value}), whose
+
+
+def _refuse_what_needs_maps(parameters: MeasureParameters) -> None:
+    for name in ("calls", "figure"):
+        if getattr(parameters, name) is not None:
+            raise MitoxaiError(
+                f"--{name} is about relevance: give the maps that `mitoxai explain` wrote with --maps."
+            )
