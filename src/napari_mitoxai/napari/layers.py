@@ -32,7 +32,7 @@ class LayerFacts:
     Attributes
     ----------
     kind : str
-        ``channel``, ``map`` or ``fibres``.
+        ``channel``, ``map``, ``fibres``, or ``preview`` of fibres.
     section : str
         Name of the section.
     path : str

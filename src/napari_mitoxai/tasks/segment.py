@@ -236,3 +236,43 @@ class WindowReader:
         if self._others:
             density = mean_density(self._section.read(self._others, y=place[0], x=place[1]), self._levels)
         return Window(membrane, density, self._tissue_in(place))
+
+
+def preview(
+    reader: WindowReader,
+    place: tuple[slice, slice],
+    *,
+    pixel_size_um: float,
+    fibre_size_um: float,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> NDArray[np.int32]:
+    """Find the fibres of a window of a section, for a look at what a fibre size does; those at its edges may be cut.
+
+    Raises
+    ------
+    MitoxaiError
+        If fibres of that size cannot be found on such pixels.
+    Cancelled
+        If it was cancelled.
+    """
+    from napari_mitoxai.fibres import segment_windows
+    from napari_mitoxai.fibres.segmentation import check_sizes
+
+    check_sizes(pixel_size_um, fibre_size_um)
+
+    def read(part: tuple[slice, slice]) -> "Window":
+        y, x = (
+            slice(whole.start + one.start, whole.start + one.stop)
+            for one, whole in zip(part, place, strict=True)
+        )
+        return reader((y, x))
+
+    return segment_windows(
+        read,
+        (place[0].stop - place[0].start, place[1].stop - place[1].start),
+        pixel_size_um=pixel_size_um,
+        fibre_size_um=fibre_size_um,
+        progress=progress,
+        cancel=cancel,
+    )
