@@ -1,6 +1,6 @@
 """Memory and time of segmenting a large section, tile by tile.
 
-    python benchmarks/large_segmentation.py P03.ome.tiff --side 20000
+    python benchmarks/large_segmentation.py P03.ome.tiff --side 8500
 
 The section is repeated, mirrored, to a square of that side, without ever being in memory as a whole.
 """
@@ -16,6 +16,8 @@ from napari_mitoxai.fibres import Window, segment_windows
 from napari_mitoxai.imc import read_section
 from napari_mitoxai.tasks.segment import WindowReader, membrane_planes
 
+SECTION = Path(__file__).parents[2] / "shared" / "data" / "warren2020" / "stacks" / "P03.ome.tiff"
+
 
 def _mirrored(place: slice, length: int) -> np.ndarray:
     where = np.arange(place.start, place.stop) % (2 * length)
@@ -24,9 +26,12 @@ def _mirrored(place: slice, length: int) -> np.ndarray:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("section", type=Path)
-    arguments.add_argument("--side", type=int, default=20_000)
+    arguments.add_argument("section", type=Path, nargs="?", default=SECTION)
+    arguments.add_argument("--side", type=int, default=8500)
     given = arguments.parse_args()
+    if not given.section.exists():
+        print(f"needs a section, which is not at {given.section}")
+        return
     section = read_section(given.section)
     small = WindowReader(section, membrane_planes(section, []))(
         (slice(0, section.shape[1]), slice(0, section.shape[2]))

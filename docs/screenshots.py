@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication, QCheckBox, QPushButton, QScrollArea
+
+from napari_mitoxai.napari.fibre_editor import FibreEditor
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -39,7 +41,9 @@ def main() -> None:
     """Walk through the tabs and keep a picture of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, default=IMAGES, help="where the pictures go")
-    images = parser.parse_args().images
+    parser.add_argument("--until", default="", help="stop after the picture of this name")
+    given = parser.parse_args()
+    images = given.images
     images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["MITOXAI_CACHE"] = cache
@@ -56,13 +60,22 @@ def main() -> None:
         def keep(name: str) -> None:
             wait()
             viewer.window.screenshot(str(images / f"{name}.png"), canvas_only=False, flash=False)
+            if name == given.until:
+                viewer.close()
+                raise SystemExit
 
         viewer.open_sample("napari-mitoxai", "simulated_cohort")
         wait_until(workspace.findChild(QPushButton, "train").isEnabled)
         viewer.reset_view()
         keep("workspace")
         workspace.show_tab("Fibres")
+        workspace.findChild(QCheckBox, "live_preview").setChecked(True)
+        wait_until(lambda: any("preview" in layer.name for layer in viewer.layers))
+        keep("fibres_preview")
         press("segment")
+        editor = workspace.findChild(FibreEditor)
+        editor.select([int(fibre) for fibre in set(editor.layer.data[150:250, 200].tolist()) if fibre][:2])
+        workspace.findChild(QScrollArea).ensureWidgetVisible(editor)
         keep("fibres")
         workspace.show_tab("Train")
         press("train")

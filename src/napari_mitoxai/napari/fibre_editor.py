@@ -135,7 +135,7 @@ class FibreEditor(QGroupBox):
 
     def select(self, fibres: list[int]) -> None:
         """Select these fibres and no others."""
-        self._selected = list(fibres)
+        self._selected = list(dict.fromkeys(fibres))
         colours: dict[Any, Any] = {None: FIBRE_OUTLINE, 0: (0, 0, 0, 0)}
         self._layer.colormap = direct_colormap(colours | dict.fromkeys(self._selected, _SELECTED))
         self._show_selection()

@@ -16,7 +16,7 @@ from napari_mitoxai.tasks.segment import SegmentParameters, WindowReader, membra
 
 _LOOK_MS = 400
 _MOST = 1200  # pixels of a side; of a larger view, the middle
-_COLOUR = (0.2, 0.9, 1.0, 1.0)
+_COLOUR = (1.0, 0.85, 0.1, 1.0)
 
 
 class FibrePreview(QCheckBox):
