@@ -181,6 +181,7 @@ def test_a_real_section_agrees_with_hand_made_fibres(p03):
     assert found.mean_iou >= 0.92
 
 
+@pytest.mark.slow
 def test_tiles_of_a_real_section_give_what_the_whole_gives(p03):
     membrane, density, _ = p03
     part = np.s_[1000:2000, 900:1900]
