@@ -14,9 +14,20 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QPushButton, QToolButton, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QToolButton,
+    QWidget,
+)
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
+from napari_mitoxai.napari.fibre_editor import FibreEditor
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -97,9 +108,7 @@ def main() -> None:
     """Walk through the tabs and keep a picture of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, default=IMAGES, help="where the pictures go")
-    parser.add_argument(
-        "--only-section", action="store_true", help="only those of the Section tab: no training"
-    )
+    parser.add_argument("--until", default="", help="stop after the picture of this name")
     options = parser.parse_args()
     images = options.images
     images.mkdir(parents=True, exist_ok=True)
@@ -119,6 +128,9 @@ def main() -> None:
         def keep(name: str) -> None:
             wait()
             viewer.window.screenshot(str(images / f"{name}.png"), canvas_only=False, flash=False)
+            if name == options.until:
+                viewer.close()
+                raise SystemExit
 
         viewer.open_sample("napari-mitoxai", "simulated_cohort")
         wait_until(workspace.findChild(QPushButton, "train").isEnabled)
@@ -130,15 +142,18 @@ def main() -> None:
         workspace.findChild(QLineEdit, "search").setText("complex")
         keep("section")
         workspace.findChild(QLineEdit, "search").clear()
-        if options.only_section:
-            viewer.close()
-            return
         viewer.layers.clear()
         viewer.open_sample("napari-mitoxai", "simulated_cohort")
         wait()
         viewer.reset_view()
         workspace.show_tab("Fibres")
+        workspace.findChild(QCheckBox, "live_preview").setChecked(True)
+        wait_until(lambda: any("preview" in layer.name for layer in viewer.layers))
+        keep("fibres_preview")
         press("segment")
+        editor = workspace.findChild(FibreEditor)
+        editor.select([int(fibre) for fibre in set(editor.layer.data[150:250, 200].tolist()) if fibre][:2])
+        workspace.findChild(QScrollArea).ensureWidgetVisible(editor)
         keep("fibres")
         workspace.show_tab("OXPHOS")
         call_oxphos(workspace, press, Path(cache))

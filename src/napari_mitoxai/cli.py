@@ -310,6 +310,7 @@ def _tell_maps(result: Any) -> None:
 
 def _tell_segment(result: Any) -> None:
     typer.echo(f"{result.fibres} fibres: {result.labels}")
+    typer.echo(f"{result.analysable} of them analysable by their shape: {result.classes}")
 
 
 def _tell_measure(result: Any) -> None:

@@ -3,8 +3,9 @@ import pytest
 import tifffile
 from numpy.testing import assert_array_equal
 
+from napari_mitoxai.cohort import TISSUE_BLOCK, tissue_mask
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
-from napari_mitoxai.fibres import keep_in_tissue, match, segment
+from napari_mitoxai.fibres import match, mean_density, segment
 from napari_mitoxai.imc import read_section
 from napari_mitoxai.simulate import section
 
@@ -31,8 +32,8 @@ def test_a_grid_of_walls_gives_one_fibre_a_square():
 def test_simulated_fibres_are_found_at_every_pixel_size(pixel):
     made = section(size=round(600 / pixel), seed=1, pixel_size_um=pixel)
     found = match(segment(made.counts[9], pixel_size_um=pixel), made.fibres)
-    assert found.f1 > 0.84
-    assert found.precision > 0.93
+    assert found.f1 > 0.88
+    assert found.precision > 0.9
     assert found.mean_iou > 0.8
 
 
@@ -106,36 +107,97 @@ def test_progress_is_told_and_cancel_is_looked_at():
         segment(_honeycomb(), cancel=cancel)
 
 
-def test_a_real_section_agrees_with_hand_made_fibres(real_data):
+def test_a_density_of_another_shape_is_refused():
+    with pytest.raises(MitoxaiError, match="one section"):
+        segment(np.zeros((10, 10)), density=np.zeros((9, 10), np.float32))
+
+
+def test_a_gap_in_the_tissue_is_no_fibre_where_other_channels_show_it_empty():
+    """The membrane alone cannot tell a gap with a rim from a fibre."""
+    membrane = _honeycomb()
+    inside = np.where(membrane == 0, 3.0, 0.5)
+    inside[124:180, 124:180] = 0
+    assert segment(membrane)[150, 150] > 0
+    labels = segment(membrane, density=mean_density(inside[None], [2.5]))
+    assert labels[150, 150] == 0
+    assert labels.max() == 24
+
+
+def test_a_fibre_that_is_open_to_the_slide_ends_where_the_other_channels_end():
+    membrane = _honeycomb(size=304)
+    inside = np.full(membrane.shape, 3.0)
+    membrane[:, 244:] = inside[:, 244:] = 0  # the slide
+    membrane[124:180, 240:] = 0  # and a side without a membrane
+    labels = segment(membrane, density=mean_density(inside[None], [3.0]))
+    own = labels == labels[150, 210]
+    assert labels[150, 210] > 0
+    assert own[:, :240].sum() > 45**2
+    assert own[:, 252:].sum() == 0
+
+
+def test_the_density_of_channels_is_the_mean_of_what_they_are_in_tissue():
+    channels = np.array([[[2.0, 100.0, np.nan]], [[1.0, 0.0, 1.0]], [[3.0, 3.0, 3.0]]])
+    assert_array_equal(mean_density(channels, [2.0, 1.0, 0.0]), np.float32([[1.0, 2.5, 0.5]]))
+    assert mean_density(channels, [0.0, np.nan, 0.0]) is None
+
+
+@pytest.mark.parametrize("density", [False, True])
+def test_tiles_give_what_the_whole_gives(density):
+    made = section(size=500, seed=3, fibre_size_um=60.0, pixel_size_um=2.0)
+    more = mean_density(made.counts[:9], made.counts[:9].mean((1, 2))) if density else None
+    sizes = {"fibre_size_um": 60.0, "pixel_size_um": 2.0}
+    whole = segment(made.counts[9], density=more, **sizes)
+    assert whole.max() > 150
+    tiled = segment(made.counts[9], density=more, tile=170, **sizes)
+    assert_array_equal(tiled, whole)
+
+
+def test_fibres_at_the_borders_of_tiles_are_whole_and_counted_once():
+    membrane = _honeycomb(size=800, pitch=40)
+    whole = segment(membrane, fibre_size_um=36.0)
+    assert_array_equal(np.unique(whole), np.arange(401))
+    assert_array_equal(segment(membrane, fibre_size_um=36.0, tile=330), whole)
+
+
+@pytest.fixture(scope="module")
+def p03(real_data):
     folder = real_data / "warren2020"
     stack = read_section(folder / "stacks" / "P03.ome.tiff")
-    truth = tifffile.imread(folder / "P03_instance_mask.tiff")
-    labels = segment(stack.read([stack.panel.index("Dystrophin")])[0], pixel_size_um=stack.pixel_size_um)
-    found = match(labels, truth)
+    own = stack.panel.index("Dystrophin")
+    return stack.read([own])[0], _density(stack, own), tifffile.imread(folder / "P03_instance_mask.tiff")
+
+
+def _density(stack, own):
+    others = stack.read([index for index in range(len(stack.panel)) if index != own])
+    y, x = (np.arange(length) // TISSUE_BLOCK for length in stack.shape[1:])
+    return mean_density(others, others[:, tissue_mask(stack)[np.ix_(y, x)]].mean(1))
+
+
+def test_a_real_section_agrees_with_hand_made_fibres(p03):
+    membrane, density, truth = p03
+    found = match(segment(membrane, density=density), truth)
     assert found.expected == 1799
-    assert found.f1 >= 0.93
-    assert found.mean_iou >= 0.9
+    assert found.f1 >= 0.95
+    assert found.mean_iou >= 0.92
 
 
-def test_most_published_fibres_of_a_real_section_are_found(real_data):
+@pytest.mark.slow
+def test_tiles_of_a_real_section_give_what_the_whole_gives(p03):
+    membrane, density, _ = p03
+    part = np.s_[1000:2000, 900:1900]
+    whole = segment(membrane[part], density=density[part])
+    assert whole.max() > 300
+    assert_array_equal(segment(membrane[part], density=density[part], tile=500), whole)
+
+
+@pytest.mark.parametrize("subject", ["C01"])
+def test_published_centres_fall_in_fibres_of_their_own(real_data, subject):
     pd = pytest.importorskip("pandas")
     folder = real_data / "warren2020"
-    stack = read_section(folder / "stacks" / "P01.ome.tiff")
-    labels = segment(stack.read([stack.panel.index("Dystrophin")])[0])
-    table = pd.read_csv(folder / "fibres.csv").query("patient_id == 'P01'")
-    own = labels[table["yCoord"].astype(int), table["xCoord"].astype(int)]
-    ratio = np.bincount(labels.ravel())[own] / table["Area"].to_numpy()
-    assert ((own > 0) & (ratio > 0.7) & (ratio < 1.5)).mean() > 0.9
-
-
-def test_labels_on_the_empty_slide_are_dropped_and_the_others_numbered_again():
-    labels = np.zeros((6, 10), int)
-    labels[:, :2], labels[:, 2:5], labels[:3, 6:] = 5, 2, 9
-    tissue = np.array([[True, True, False], [True, True, False]])  # blocks of four pixels: columns 0 to 7
-    kept = keep_in_tissue(labels, tissue, 4)
-    assert_array_equal(kept[:, :2], 2)
-    assert_array_equal(kept[:, 2:5], 1)
-    assert_array_equal(kept[:3, 6:], 3)  # just half of it is on tissue
-    tissue[0, 1] = False
-    assert keep_in_tissue(labels, tissue, 4).max() == 2
-    assert keep_in_tissue(labels, ~tissue & False, 4).max() == 0
+    stack = read_section(folder / "stacks" / f"{subject}.ome.tiff")
+    own = stack.panel.index("Dystrophin")
+    labels = segment(stack.read([own])[0], density=_density(stack, own))
+    table = pd.read_csv(folder / "fibres.csv").query("patient_id == @subject")
+    at = labels[table["yCoord"].astype(int), table["xCoord"].astype(int)]
+    _, count = np.unique(at[at > 0], return_counts=True)
+    assert (count == 1).sum() >= 0.9 * len(table)

@@ -57,7 +57,7 @@ def test_the_results_say_what_was_made(made):
     assert segmented.fibres == labels.max() == len(np.unique(labels)) - 1 > 5
     assert (drawn.figure, drawn.sidecar) == (folder / "figure.png", folder / "figure.json")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "P03.ome.tiff", "fibres.tiff", "figure.json", "figure.png", "maps.ome.zarr",
+        "P03.ome.tiff", "fibres.tiff", "fibres_classes.csv", "figure.json", "figure.png", "maps.ome.zarr",
     ]  # fmt: skip
 
 

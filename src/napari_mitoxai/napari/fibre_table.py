@@ -8,9 +8,11 @@ import pandas as pd
 from napari.utils.colormaps import Colormap, direct_colormap, ensure_colormap
 
 from napari_mitoxai.figures.status import STATUS_COLOURS
+from napari_mitoxai.napari.layers import METADATA_KEY
 from napari_mitoxai.napari.styles import FIBRE_OUTLINE
 
 OUTLINES = "outlines"
+COLOURED_BY = "coloured_by"  # in a layer's metadata
 SELECTED = "#f0e442"
 _NOTHING = (0.0, 0.0, 0.0, 0.0)
 _Z_LIMIT = 6.0
@@ -64,6 +66,7 @@ def colour_fibres(layer: Any, by: str, selected: Collection[int] = ()) -> None:
     selected : collection of int
         Fibres that stand out.
     """
+    layer.metadata.setdefault(METADATA_KEY, {})[COLOURED_BY] = by
     colours: dict[int | None, Any] = {0: _NOTHING}
     if by == OUTLINES or by not in layer.features:
         colours[None] = FIBRE_OUTLINE

@@ -38,7 +38,7 @@ class LayerFacts:
     Attributes
     ----------
     kind : str
-        ``channel``, ``map``, ``fibres`` or ``panorama``.
+        ``channel``, ``map``, ``fibres``, ``preview`` of fibres, or ``panorama``.
     section : str
         Name of the section.
     path : str
