@@ -5,7 +5,16 @@ from typing import Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QFrame,
+    QGridLayout,
+    QPushButton,
+    QScrollArea,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
@@ -18,6 +27,7 @@ from napari_mitoxai.napari.top import Top
 from napari_mitoxai.napari.train_panel import TrainPanel
 
 _WIDTH = 360
+_ABREAST = 4  # titles of tabs
 
 
 class _Dock(QWidget):
@@ -67,11 +77,22 @@ class Workspace(_Dock):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(napari_viewer)
         self.setObjectName("mitoxai_workspace")
-        self.tabs = QTabWidget()
+        # not a QTabWidget: its bar has one row, and hides the titles that do not fit in the column
+        self.tabs = QStackedWidget()
         self.tabs.setObjectName("tabs")
-        self.tabs.setDocumentMode(True)
-        for title, panel in _PANELS.items():
-            self.tabs.addTab(_scrolled(panel(self._state)), title)
+        titles, group = QGridLayout(), QButtonGroup(self)
+        titles.setSpacing(2)
+        for index, (title, panel) in enumerate(_PANELS.items()):
+            self.tabs.addWidget(_scrolled(panel(self._state)))
+            button = QPushButton(title)
+            button.setObjectName(f"tab_{title}")
+            button.setCheckable(True)
+            group.addButton(button, index)
+            titles.addWidget(button, index // _ABREAST, index % _ABREAST)
+        group.buttons()[0].setChecked(True)
+        group.idClicked.connect(self.tabs.setCurrentIndex)
+        self.tabs.currentChanged.connect(lambda index: group.buttons()[index].setChecked(True))
+        self._layout.addLayout(titles)
         self._layout.addWidget(self.tabs, 1)
 
     def show_tab(self, title: str) -> None:
