@@ -143,6 +143,7 @@ def test_what_is_on_the_screen_comes_first_and_panning_moves_it(section, whole, 
 
 
 def test_something_is_seen_before_all_the_tissue_is_found(section, whole, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_LARGE", 0)
     watcher, seen = Looking((slice(100, 300), slice(100, 300))), []
     find = engine.tissue_mask
 
@@ -164,6 +165,7 @@ def test_something_is_seen_before_all_the_tissue_is_found(section, whole, checkp
 def test_nothing_is_left_where_all_the_tissue_is_not_found_after_all(
     section, checkpoint, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(engine, "_LARGE", 0)
     monkeypatch.setattr(engine, "tissue_mask", lambda *_: np.zeros((20, 22), bool))
     watcher = Looking((slice(100, 300), slice(100, 300)))
     with pytest.raises(MitoxaiError, match="has no tissue"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from napari_mitoxai.explain.watcher import View, Watcher
 from napari_mitoxai.imc import Section
 from napari_mitoxai.models import Checkpoint
 
+_LARGE = 2**24  # pixels of a section whose tissue takes longer to find than a sample of it to read
+_LARGE_PIECE = 2**21  # pixels that are stored in one piece
 _MIN_TISSUE = 0.05  # explain every patch that shows some tissue; training asks for more
 
 
@@ -151,7 +154,8 @@ def _glimpse(
     Finding tissue reads all of a section, which takes seconds where it is large.
     """
     view, geometry = watcher.view(), checkpoint.geometry
-    if view is None:
+    pixels, piece = math.prod(section.shape[1:]), math.prod(sizes[0] for sizes in section.data.chunks[1:])
+    if view is None or pixels < _LARGE or piece > _LARGE_PIECE:  # else all tissue is found as soon
         return None
     geometry.check(section.shape, section.name)
     corners = [
