@@ -46,7 +46,10 @@ LEAKS = {"lrp_epsilon_plus": 1e-3, "lrp_preset_a_flat": 1e-3, "lrp_preset_b_flat
 def test_relevance_is_conserved_without_biases(case):
     methods = {**{name: {"epsilon": 1e-14} for name in LRP}, "lrp_z": {}, "deep_taylor": {}}
     with without_biases(case.net) as net:
-        x = case.x[:1].abs()  # the first layer of alpha 1 beta 0 has something to share everywhere
+        x = case.x.abs()  # the first layer of alpha 1 beta 0 has something to share everywhere
+        # where a logit is hundreds of times smaller than what cancels in it, single precision has no four digits of it
+        largest = int(net(x).abs().amax(1).argmax())
+        x = x[largest : largest + 1]
         target = int(net(x).argmax())
         found = attribute_many(net, x, methods, target)
     logit = found.logits[0, target]

@@ -76,10 +76,13 @@ class RelevancePanel(TaskPanel):
         self._afterwards.setSingleShot(True)
         self._afterwards.setInterval(0)
         self._afterwards.timeout.connect(self._on_layers)
-        state.runner.state_changed.connect(lambda _: self._afterwards.start())
+        state.runner.state_changed.connect(self._on_runner)
         self._on_section(state.section)
 
     # --- what there is --------------------
+
+    def _on_runner(self, _: Any) -> None:
+        self._afterwards.start()
 
     def _layer(self) -> Any:
         """The fibres of the section in use."""
