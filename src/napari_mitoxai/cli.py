@@ -448,7 +448,9 @@ def _tell_cohort(result: Any) -> None:
         typer.echo(f"Note: {note}")
     if result.table is not None:
         typer.echo(f"Table: {result.table}")
-        typer.echo(f"Next: mitoxai train {result.table} --out RUN")
+        lacking = {row.subject for row in result.sections if row.include and row.missing}
+        without = "".join(f" --where '{'subject!=' + subject}'" for subject in sorted(lacking))
+        typer.echo(f"Next: mitoxai train {result.table}{without} --out RUN --hold-out SUBJECT")
 
 
 def _tell_download(result: Any) -> None:

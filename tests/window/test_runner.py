@@ -94,7 +94,7 @@ def test_cancel_is_acknowledged_at_once(runner, qtbot, notifications):
     runner.cancel()
     assert states == [State.RUNNING, State.CANCELLING]
     qtbot.waitUntil(lambda: runner.state is State.IDLE, timeout=1000)
-    assert notifications == [("info", "Waiting was cancelled; what is finished is kept.")]
+    assert notifications == [("info", "Waiting was cancelled.")]
 
 
 def test_one_task_at_a_time(runner, qtbot, notifications):

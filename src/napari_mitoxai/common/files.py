@@ -22,7 +22,9 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
         If `path` exists and `overwrite` is false, or its parent folder does not exist and cannot be made.
     """
     if path.exists() and not overwrite:
-        raise MitoxaiError(f"{path} exists already: choose another name, or pass --overwrite to replace it.")
+        raise MitoxaiError(
+            f"{path} exists already: choose another name, or allow it to be replaced (--overwrite)."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

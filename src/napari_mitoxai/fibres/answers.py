@@ -117,7 +117,13 @@ def _of_status(each: RegionSums, name: str, chosen: NDArray[np.bool_], p: float,
     rest = (positive[~chosen].sum()) / area[~chosen].sum()
     ratio = positive[chosen].sum() / area[chosen].sum() / rest if rest > 0 else np.inf
     judged = p if np.isnan(q) else q
-    carries = "Yes" if judged < _SURE and ratio > 1 else "No" if ratio <= 1 else "Not clearly"
+    carries = (
+        "Yes"
+        if judged < _SURE and ratio > 1
+        else "Rather less than the others"
+        if ratio <= 1
+        else "Not clearly"
+    )
     sentence = (
         f"{carries}: {number:,} of {count:,} fibres are {name}; on {area_share:.1%} of the fibres' area they have {share:.1%} of "
         f"the fibres' positive relevance, {ratio:.2f} times as much as the others{_p(p, q)}."
@@ -132,12 +138,13 @@ def _of_status(each: RegionSums, name: str, chosen: NDArray[np.bool_], p: float,
 def _of_place(each: RegionSums, null: NullResult | None) -> Answer:
     parts = each.compartments()
     enriched, share = parts.enrichment[:, -1], parts.share[:, -1]
-    p = np.full(len(ROWS), np.nan) if null is None else null.compartments[:, -1]
+    every = np.full((len(ROWS), 1), np.nan) if null is None else null.compartments
+    p, q = every[:, -1], adjusted(every)[:, -1]  # over compartments and channels, as in the table
     known = [int(row) for row in np.argsort(-np.nan_to_num(enriched, nan=-1)) if np.isfinite(enriched[row])]
     first, *rest = known
     sentence = (
         f"Most of all the {ROWS[first].title}: {share[first]:.1%} of the positive relevance, {enriched[first]:.2f} times what an even map "
-        f"would put there{_p(float(p[first]))}; then {', '.join(f'{ROWS[row].title} {enriched[row]:.2f}' for row in rest)}."
+        f"would put there{_p(float(p[first]), float(q[first]))}; then {', '.join(f'{ROWS[row].title} {enriched[row]:.2f}' for row in rest)}."
     )
     values: dict[str, Any] = {"most": ROWS[first].title}
     for row, part in enumerate(ROWS):
@@ -145,6 +152,7 @@ def _of_place(each: RegionSums, null: NullResult | None) -> Answer:
             f"{part.title} share": float(share[row]),
             f"{part.title} enrichment": float(enriched[row]),
             f"{part.title} p": float(p[row]),
+            f"{part.title} q": float(q[row]),
         }
     return Answer(PLACE, each.method, sentence, values)
 

@@ -68,11 +68,17 @@ def read_fibre_tables(
     if not paths:
         raise MitoxaiError("There is no fibre table: give at least one.")
     tables, offsets = [], []
+    places: set[str] = set()
     for path in paths:
-        table, offset = _one_table(path, statistic)
+        table, offset, where = _one_table(path, statistic)
         table.columns = [name if name in _KEYS else _target(name) for name in table.columns]
         tables.append(table.loc[:, ~table.columns.duplicated()])
         offsets.append(offset)
+        places.update(where)
+    if len(places) > 1:
+        raise MitoxaiError(
+            "Some of the tables were measured inside fibres and others on their outline: call them apart, or measure all in one way."
+        )
     if len(set(offsets)) > 1:
         raise MitoxaiError(
             "Some of the tables hold means of counts and others mitocyto's means of counts + 1: call them apart, or measure all in one way."
@@ -97,9 +103,14 @@ def read_fibre_tables(
 _KEYS = ("section", "fibre", "subject", "group")
 
 
-def _one_table(path: Path, statistic: str) -> tuple[pd.DataFrame, float]:
-    """A table as ``section, fibre``, ``subject`` and ``group`` where it says so, and a column a protein."""
+def _one_table(path: Path, statistic: str) -> tuple[pd.DataFrame, float, set[str]]:
+    """A table as ``section, fibre``, ``subject`` and ``group`` where it says so, and a column a protein; where it was measured."""
     raw = _read(path)
+    places = set(raw["measured_on"].dropna()) if "measured_on" in raw else set()
+    return *_as_ours(raw, path, statistic), places
+
+
+def _as_ours(raw: pd.DataFrame, path: Path, statistic: str) -> tuple[pd.DataFrame, float]:
     columns = set(raw.columns)
     if {"Value", "ID", "Channel", "Filename"} <= columns:
         return _mitocyto(raw, path, statistic), 0.0

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -108,10 +109,11 @@ def read_folder(
                 f"{path.name} holds {plane.shape[0]} planes, but a folder is read as one file a channel: open the file itself."
             )
         planes.append(plane)
-    odd = [path.name for path, plane in zip(files, planes, strict=True) if plane.shape != planes[0].shape]
-    if odd:
+    (usual, _), *others = Counter(plane.shape for plane in planes).most_common()
+    if others:
+        odd = ", ".join(path.name for path, plane in zip(files, planes, strict=True) if plane.shape != usual)
         raise MitoxaiError(
-            f"In {folder} {', '.join(odd)} differ in size from {files[0].name}: keep one section a folder."
+            f"In {folder} {odd} differ in size from the other files: keep one section a folder."
         )
     if any(path.suffix.lower() in _LOSSY for path in files):
         notes.append(

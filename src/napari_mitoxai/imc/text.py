@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc.acquisitions import refuse_choice
-from napari_mitoxai.imc.limits import MAX_PLANES, check_shape, one_line
+from napari_mitoxai.imc.limits import MAX_PLANES, check_shape
 from napari_mitoxai.imc.names import Names, PanelTable, resolve
 from napari_mitoxai.imc.panel import Panel
 from napari_mitoxai.imc.section import Section
@@ -122,7 +122,7 @@ def _tables(path: Path, columns: list[int] | None) -> Iterator[pd.DataFrame]:
                 )  # fmt: skip
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
         raise MitoxaiError(
-            f"{path.name} has a line that is not numbers ({one_line(error)}): copy it again from its source."
+            f"{path.name} has a line that is cut short or is not numbers: copy it again from its source."
         ) from error
 
 

@@ -166,6 +166,9 @@ class FibreEditor(QGroupBox):
     # --- editing --------------------
 
     def _apply(self, edit: Edit) -> None:
+        for fibre in edit.changed:  # a new one may have the number of one that was deleted, but not its class
+            if not (self._layer.data == fibre).any():
+                self._by_hand().pop(fibre, None)
         self._layer.data_setitem(edit.where, edit.values)
         there = [fibre for fibre in edit.changed if (self._layer.data == fibre).any()]
         self.select(there)

@@ -198,7 +198,7 @@ class TaskRunner(QObject):
             show_error(outcome.error)
         elif outcome.cancelled:
             if not task.quiet:
-                show_info(f"{task.title} was cancelled; what is finished is kept.")
+                show_info(f"{task.title} was cancelled.")
         elif task.on_done is not None:
             task.on_done(outcome.value)
 

@@ -140,6 +140,11 @@ def check_maps(section: "Section", store: "MapStore") -> None:
             f"{store.path.name} was made of {store.info['section']['name']}, which has another size than {section.name}: "
             "give the maps of this section."
         )
+    made_of = store.info["section"]
+    if made_of["name"] != section.name and Path(made_of["path"]) != section.address:
+        raise MitoxaiError(
+            f"{store.path.name} was made of {made_of['name']}, and the section is {section.name}: give the maps of this section."
+        )
 
 
 def explained_pixels(store: "MapStore") -> NDArray[np.bool_]:
