@@ -380,6 +380,24 @@ def _tell_relevance(result: Any) -> None:
         typer.echo(f"Figure: {result.figure}")
 
 
+def _tell_agree(result: Any) -> None:
+    typer.echo(
+        f"{len(result.methods)} methods, {result.sections} section{'s' if result.sections > 1 else ''} of "
+        f"{result.subjects} subject{'s' if result.subjects > 1 else ''}. Rank correlation over pixels:"
+    )
+    for pair in result.pairs:
+        value = "no number" if pair["value"] != pair["value"] else f"{pair['value']:.2f}"
+        interval = (
+            f" (95 % interval {pair['low']:.2f} to {pair['high']:.2f})" if pair["low"] == pair["low"] else ""
+        )
+        typer.echo(f"  {pair['method_a']}, {pair['method_b']}: {value}{interval}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    if result.figure is not None:
+        typer.echo(f"Figure: {result.figure}")
+
+
 def _tell_figure(result: Any) -> None:
     typer.echo(f"Figure: {result.figure}")
     typer.echo(f"Made from: {result.sidecar}")
@@ -476,6 +494,7 @@ _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("measure", "measure", "MeasureParameters", _tell_measure)
 _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
+_add_command("agree", "agree", "AgreeParameters", _tell_agree)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)

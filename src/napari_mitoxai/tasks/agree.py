@@ -1,0 +1,273 @@
+"""Compare explanation methods: how far the maps of a section, or of several, agree pair by pair."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
+from napari_mitoxai.common.files import refuse_existing, refuse_input
+from napari_mitoxai.tasks.parameters import TaskParameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_mitoxai.cohort import Cohort
+    from napari_mitoxai.tasks.section_agreement import MapsOfSection
+
+EVERY = "all sections"  # what rows over sections have in place of a section
+BASELINES = ("random", "edge_detector")
+_PIXELS = "rank_correlation_pixels"
+_FEW = 5  # subjects, below which an interval by drawing among them is too narrow
+
+
+class AgreeParameters(TaskParameters):
+    """What comparing methods needs to know."""
+
+    maps: list[Path] = Field(
+        min_length=1,
+        title="Maps",
+        description="Stores that `mitoxai explain` wrote; those of one section are compared as one.",
+        json_schema_extra={"argument": True},
+    )
+    out: Path = Field(title="Table", description="The table to write, ending in .csv or .parquet.")
+    fibres: list[Path] = Field(
+        default=[], title="Fibres",
+        description="Label images, one a section in the order of the maps: methods are compared by fibre too.",
+    )  # fmt: skip
+    cohort: Path | None = Field(
+        default=None, title="Cohort",
+        description="The table path, subject, group: means are also given for each group.",
+    )  # fmt: skip
+    figure: Path | None = Field(
+        default=None, title="Figure",
+        description="Matrices of all pairs and a dendrogram, as a picture: .pdf, .svg, .png or .tiff.",
+    )  # fmt: skip
+    values: Literal["signed", "positive", "magnitude"] = Field(
+        default="signed", title="Values",
+        description="What of a map is compared: its values with their sign, what speaks for the class, or magnitudes.",
+    )  # fmt: skip
+    by_channel: bool = Field(
+        default=False, title="Channel by channel",
+        description="Compare channel by channel as well as the sum of channels; for methods that tell channels apart.",
+    )  # fmt: skip
+    top: float = Field(
+        default=0.1, gt=0, le=1, title="Top",
+        description="Share of the pixels, or fibres, whose highest positive relevance is compared.",
+    )  # fmt: skip
+    most_pixels: int = Field(
+        default=2_000_000, ge=1_000, le=50_000_000, title="Most pixels",
+        description="Larger maps are averaged over the pixels of a coarser grid, to no more than this.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+    overwrite: bool = Field(
+        default=False, title="Replace existing table", description="Whether an existing file may be replaced.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AgreeResult:
+    """Compared methods.
+
+    Attributes
+    ----------
+    table : Path
+        A row a section, channel, measure and pair of methods; then those over sections.
+    figure : Path or None
+        The picture.
+    sections : int
+        How many were compared.
+    subjects : int
+        Of how many subjects they are.
+    methods : list of str
+        As they are named in the table.
+    pairs : list of dict
+        The rank correlations over pixels, highest first: of the only section, or over all.
+    notes : list of str
+        What a reader should know.
+    """
+
+    table: Path
+    figure: Path | None
+    sections: int
+    subjects: int
+    methods: list[str]
+    pairs: list[dict[str, Any]]
+    notes: list[str]
+
+
+def run(
+    parameters: AgreeParameters, progress: ProgressCallback = no_progress, cancel: CancelToken | None = None
+) -> AgreeResult:
+    """Compare all methods of each section pair by pair, and write the table.
+
+    Raises
+    ------
+    MitoxaiError
+        If maps are not finished, a section has fewer than two methods, labels do not fit, or a file exists.
+    Cancelled
+        If it was cancelled; nothing is written.
+    """
+    import pandas as pd
+
+    from napari_mitoxai.explain import open_maps
+    from napari_mitoxai.fibres.tables import refuse_ending, write_table
+    from napari_mitoxai.tasks.section_agreement import by_section, compare
+
+    cancel = cancel or CancelToken()
+    refuse_ending(parameters.out)
+    for path in (parameters.out, parameters.figure):
+        if path is not None:
+            refuse_existing(path, overwrite=parameters.overwrite)
+            refuse_input(path, parameters.cohort, *parameters.maps, *parameters.fibres)
+    if parameters.figure is not None:
+        from napari_mitoxai.figures.saving import figure_format
+
+        figure_format(parameters.figure)
+    sections = by_section([open_maps(path) for path in parameters.maps])
+    if parameters.fibres and len(parameters.fibres) != len(sections):
+        raise MitoxaiError(
+            f"{len(parameters.fibres)} label images do not go with {len(sections)} sections ({', '.join(each.name for each in sections)}): "
+            "give one for each, in this order."
+        )
+    groups = _groups(parameters.cohort, sections)
+    frames, notes = [], []
+    for number, section in enumerate(sections):
+        progress(Progress("Comparing methods", number, len(sections), section.name))
+        labels = parameters.fibres[number] if parameters.fibres else None
+        rows, said = compare(
+            section,
+            labels,
+            values=parameters.values,
+            by_channel=parameters.by_channel,
+            top=parameters.top,
+            most_pixels=parameters.most_pixels,
+            cancel=cancel,
+        )
+        frames.append(
+            rows.assign(section=section.name, subject=section.subject, group=groups.get(section.subject, ""))
+        )
+        notes += said
+    table = pd.concat(frames, ignore_index=True)
+    if len(sections) > 1:
+        table = pd.concat([table, *_over_sections(table, groups)], ignore_index=True)
+    table = table[
+        [
+            "section",
+            "subject",
+            "group",
+            "channel",
+            "method_a",
+            "method_b",
+            "measure",
+            "value",
+            "low",
+            "high",
+            "n",
+        ]
+    ]
+    told = table[(table["section"] == EVERY) & (table["group"] == "")] if len(sections) > 1 else table
+    told = told[told["channel"] == "all channels"]
+    if parameters.figure is not None:
+        _draw(parameters, told, sections)
+    write_table(parameters.out, table, overwrite=parameters.overwrite)
+    pairs = told[told["measure"] == _PIXELS].sort_values("value", ascending=False, kind="stable")
+    return AgreeResult(
+        parameters.out,
+        parameters.figure,
+        len(sections),
+        len({section.subject for section in sections}),
+        list(dict.fromkeys(name for section in sections for name in section.methods)),
+        [{str(key): value for key, value in row.items()} for row in pairs.to_dict("records")],
+        notes + _notes(sections),
+    )
+
+
+def _groups(cohort: Path | None, sections: "Sequence[MapsOfSection]") -> dict[str, str]:
+    """The group of each subject, where a cohort tells it."""
+    if cohort is None:
+        return {}
+    from napari_mitoxai.cohort import read_cohort
+
+    read: Cohort = read_cohort(cohort)
+    if unknown := sorted({section.subject for section in sections} - set(read.groups)):
+        raise MitoxaiError(
+            f"{cohort.name} has no subject {', '.join(unknown)}: add a row for each section that was explained."
+        )
+    return read.groups
+
+
+def _over_sections(table: "pd.DataFrame", groups: dict[str, str]) -> "list[pd.DataFrame]":
+    """Means over subjects with their intervals, of all sections and of each group."""
+    import pandas as pd
+
+    from napari_mitoxai.fibres.subjects import by_subject
+    from napari_mitoxai.trust import mean_and_interval
+
+    frames = []
+    for group in ["", *dict.fromkeys(table["group"][table["group"] != ""])]:
+        chosen = table[table["group"] == group] if group else table
+        rows = []
+        keys = ["channel", "method_a", "method_b", "measure"]
+        for key, own in chosen.groupby(keys, sort=False):
+            subjects = by_subject(own["value"].tolist(), own["subject"].tolist())
+            known = [value for value in subjects.values() if value == value]
+            mean, low, high = mean_and_interval(known)
+            rows.append(
+                {
+                    **dict(zip(keys, key, strict=True)),
+                    "value": mean,
+                    "low": low,
+                    "high": high,
+                    "n": len(known),
+                }
+            )
+        frames.append(pd.DataFrame(rows).assign(section=EVERY, subject="", group=group))
+    return frames
+
+
+def _draw(parameters: AgreeParameters, table: "pd.DataFrame", sections: "Sequence[MapsOfSection]") -> None:
+    from napari_mitoxai.figures.agreement_plot import agreement_figure
+    from napari_mitoxai.figures.saving import save_figure
+
+    assert parameters.figure is not None
+    subjects = len({section.subject for section in sections})
+    title = (
+        sections[0].name
+        if len(sections) == 1
+        else f"mean of {subjects} subject{'s' if subjects > 1 else ''}, {len(sections)} sections"
+    )
+    kind = parameters.values  # noqa: PD011 - a field of its own
+    figure = agreement_figure(table, title=f"{title}; {kind} values", top=parameters.top, baselines=BASELINES)
+    save_figure(figure, parameters.figure, overwrite=parameters.overwrite)
+
+
+def _notes(sections: "Sequence[MapsOfSection]") -> list[str]:
+    notes = []
+    explained = sorted({store.explained for section in sections for store in section.stores})
+    if len(explained) > 1:
+        notes.append(f"The maps explain different things ({'; '.join(explained)}): compare like with like.")
+    present = {
+        method.partition("@")[0]
+        for section in sections
+        for store in section.stores
+        for method in store.methods
+    }
+    if missing := [name for name in BASELINES if name not in present]:
+        notes.append(
+            f"The maps have no baseline {' and no '.join(missing)}: explain with it too, to see which agreement takes no network."
+        )
+    subjects = len({section.subject for section in sections})
+    if len(sections) > 1 and subjects < _FEW:
+        notes.append(
+            f"There {'is only one subject' if subjects == 1 else f'are only {subjects} subjects'}: "
+            + (
+                "the means have no interval."
+                if subjects == 1
+                else "the intervals are too narrow, and describe these subjects only."
+            )
+        )
+    return notes
