@@ -229,10 +229,19 @@ def _tell_train(result: Any) -> None:
         )
     if result.metrics.get("optimistic"):
         typer.echo(f"Held-out patches called right: {result.metrics['patch_accuracy']:.0%}, optimistic")
+    for rank, row in enumerate(result.metrics.get("mixing", {}).get("channels", []), start=1):
+        typer.echo(
+            f"{rank}. {row['channel']}: {_spread_of(row, 'weight_x_sd')} of the blend ({_spread_of(row, 'weight')} by weight alone)"
+        )
     for note in result.metrics["notes"]:
         typer.echo(f"Note: {note}")
     typer.echo(f"Run: {result.run}")
     typer.echo(f"Next: mitoxai explain {result.run} SECTION --method grad_cam --out MAPS.ome.zarr")
+
+
+def _spread_of(row: dict[str, Any], key: str) -> str:
+    spread = row.get(f"{key}_sd")
+    return f"{row[key]:.1%}" + (f" ± {spread:.1%}" if spread is not None else "")
 
 
 def _tell_sweep(result: Any) -> None:
@@ -254,6 +263,8 @@ def _tell_sweep(result: Any) -> None:
         typer.echo(" ".join(parts))
     typer.echo(f"Table: {result.table}")
     typer.echo(f"Plot: {result.plot}")
+    if result.mixing is not None:
+        typer.echo(f"Shares of the mixed channels: {result.mixing}")
 
 
 def _tell_leakage(result: Any) -> None:

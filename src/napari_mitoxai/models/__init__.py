@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from napari_mitoxai.models.cancelling import CancellingMode
     from napari_mitoxai.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from napari_mitoxai.models.devices import pick_device
+    from napari_mitoxai.models.mixing import ChannelMixing
 
 __all__ = [
     "CancellingMode",
+    "ChannelMixing",
     "Checkpoint",
     "available",
     "create",
@@ -29,6 +31,7 @@ _NEEDS_TORCH = {
     "load_checkpoint": "checkpoint",
     "save_checkpoint": "checkpoint",
     "pick_device": "devices",
+    "ChannelMixing": "mixing",
 }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.common.files import sha256
 from napari_mitoxai.models.heads import with_dense_head
+from napari_mitoxai.models.mixing import ChannelMixing, WithMixing
 from napari_mitoxai.models.registry import Architecture, architecture
 
 _IMAGENET_CLASSES = 1000
@@ -25,6 +26,7 @@ def create(
     *,
     head: str = "linear",
     adaptation: str = "papers",
+    mixing: int = 0,
 ) -> nn.Module:
     """Build a classifier.
 
@@ -47,6 +49,9 @@ def create(
         get their mean, as Khan et al. (2022) do; a single channel is read as if it were copied three times, as their
         single-protein networks do. ``mean-scaled``: every channel gets 3 / channels times their mean, so that activations
         keep their size.
+    mixing : int
+        Images that the channels are blended to before the network reads them, see `ChannelMixing`; 0 for no blending. The
+        network is then `WithMixing`.
 
     Returns
     -------
@@ -62,8 +67,10 @@ def create(
     model = _build(entry, classes)
     if weights is not None:
         _load_pretrained(model, _pretrained_state(name, entry, weights), name)
-    _widen_first_convolution(model, channels, adaptation if weights is not None else None)
-    return with_dense_head(model, entry, classes) if head == "dense" else model
+    _widen_first_convolution(model, mixing or channels, adaptation if weights is not None else None)
+    if head == "dense":
+        model = with_dense_head(model, entry, classes)
+    return WithMixing(ChannelMixing(channels, mixing), model) if mixing else model
 
 
 def _build(entry: Architecture, classes: int) -> nn.Module:

@@ -47,6 +47,7 @@ class _Document(BaseModel):
     format: int = _FORMAT
     architecture: str
     head: Literal["linear", "dense"] = "linear"
+    mixing: int = Field(default=0, ge=0)
     classes: list[str] = Field(min_length=2)
     panel: list[_Channel] = Field(min_length=1)
     scaling: _Scaling
@@ -86,6 +87,8 @@ class Checkpoint:
         Of the weights file: names the checkpoint in whatever is made with it. Empty before saving.
     head : str
         ``linear`` or ``dense``: what the classifier ends in, see `create`.
+    mixing : int
+        Images that its channels are blended to first; 0 for none.
     """
 
     architecture: str
@@ -99,11 +102,14 @@ class Checkpoint:
     state: dict[str, Tensor] = field(repr=False)
     weights_sha256: str = ""
     head: Literal["linear", "dense"] = "linear"
+    mixing: int = 0
 
     def model(self) -> nn.Module:
         """The network with its weights, in evaluation mode, frozen, on the CPU."""
         with torch.device("meta"):  # the random weights of a new network would be drawn for nothing
-            model = create(self.architecture, len(self.panel), len(self.classes), head=self.head)
+            model = create(
+                self.architecture, len(self.panel), len(self.classes), head=self.head, mixing=self.mixing
+            )
         model.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
         return model.eval().requires_grad_(False)
 
@@ -153,6 +159,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> Path:
     document = _Document(
         architecture=checkpoint.architecture,
         head=checkpoint.head,
+        mixing=checkpoint.mixing,
         classes=checkpoint.classes,
         panel=[_Channel(target=c.target, metal=c.metal, mass=c.mass, role=c.role) for c in checkpoint.panel],
         scaling=_Scaling(mean=list(checkpoint.scaling.mean), deviation=list(checkpoint.scaling.deviation)),
@@ -219,6 +226,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         state,
         document.weights_sha256,
         document.head,
+        document.mixing,
     )
 
 
@@ -231,7 +239,11 @@ def _read_weights(path: Path, document: _Document) -> dict[str, Tensor]:
         )
     with torch.device("meta"):
         expected = create(
-            document.architecture, len(document.panel), len(document.classes), head=document.head
+            document.architecture,
+            len(document.panel),
+            len(document.classes),
+            head=document.head,
+            mixing=document.mixing,
         ).state_dict()
     try:
         with safe_open(path, framework="pt") as file:

@@ -86,6 +86,8 @@ class SweepResult:
         The table.
     failed : dict
         Runs that could not be trained, and why.
+    mixing : Path, optional
+        CSV with a row a channel of each configuration and split, where channels are mixed: mean and spread over seeds.
     """
 
     folder: Path
@@ -94,6 +96,7 @@ class SweepResult:
     plot: Path
     rows: list[dict[str, Any]]
     failed: dict[str, str]
+    mixing: Path | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -122,7 +125,7 @@ def run(
     progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
     from napari_mitoxai.cohort import read_cohort
     from napari_mitoxai.figures.sweep_plot import draw_sweep
-    from napari_mitoxai.tasks.sweep_table import ranked, write_table
+    from napari_mitoxai.tasks.sweep_table import ranked, shares_over_seeds, write_table
     from napari_mitoxai.tasks.training_run import gather, prefixed
 
     cohort = read_cohort(parameters.cohort).where(parameters.where)
@@ -150,7 +153,10 @@ def run(
     write_table(out / "runs.csv", each)
     with written_beside(out / "table.png", overwrite=True) as partial:
         draw_sweep(table, partial)
-    return SweepResult(out, out / "table.csv", out / "runs.csv", out / "table.png", table, failed)
+    mixing = out / "mixing.csv" if parameters.mixing else None
+    if mixing is not None:
+        write_table(mixing, shares_over_seeds(rows))
+    return SweepResult(out, out / "table.csv", out / "runs.csv", out / "table.png", table, failed, mixing)
 
 
 def _refuse_other_sweep(parameters: SweepParameters) -> None:
@@ -162,7 +168,14 @@ def _refuse_other_sweep(parameters: SweepParameters) -> None:
         return
     kept = read_json(config)["parameters"]
     now = parameters.model_dump(mode="json")
-    other = [key for key in now if key not in _MAY_GROW and kept.get(key) != now[key]]
+    fields = SweepParameters.model_fields
+    # a field that is younger than the sweep had its default
+    other = [
+        key
+        for key in now
+        if key not in _MAY_GROW
+        and kept.get(key, fields[key].get_default(call_default_factory=True)) != now[key]
+    ]
     if other:
         titles = ", ".join(SweepParameters.model_fields[key].title or key for key in other)
         raise MitoxaiError(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_mitoxai.common.files import written_beside
+from napari_mitoxai.training.channel_shares import shares_over
 from napari_mitoxai.training.evaluation import accuracy_of
 from napari_mitoxai.training.permutation import permutation_test
 
@@ -57,6 +58,29 @@ def ranked(runs: Sequence[Row], classes: Sequence[str]) -> tuple[list[Row], list
         table.append(row)
     table.sort(key=_order)
     return [{"rank": place, **row} for place, row in enumerate(table, start=1)], each
+
+
+def shares_over_seeds(runs: Sequence[Row]) -> list[Row]:
+    """The shares of mixed channels: a row a channel for each channels, architecture and split, over seeds.
+
+    Parameters
+    ----------
+    runs : sequence of dict
+        As for `ranked`; of a run with folds the mean over these counts as its share.
+    """
+    keys = list(dict.fromkeys((run["channels"], run["architecture"], run["split"]) for run in runs))
+    rows = []
+    for channels, name, split in keys:
+        own = [
+            run["metrics"]["mixing"]["channels"]
+            for run in runs
+            if (run["channels"], run["architecture"], run["split"]) == (channels, name, split)
+        ]
+        rows += [
+            {"channels": channels, "architecture": name, "split": split, "rank": rank, **row}
+            for rank, row in enumerate(shares_over(own), start=1)
+        ]
+    return rows
 
 
 def _order(row: Row) -> tuple[float, float, float]:

@@ -110,7 +110,8 @@ def run(
     """Train, call the subjects or patches that were held out, and write the run.
 
     The run is written beside its place and moved there when it is whole. It holds ``checkpoint.json`` and the weights,
-    ``metrics.json``, ``history.csv``, ``config.json`` and a copy of the cohort table; with folds also a run a fold, in
+    ``metrics.json``, ``history.csv``, ``config.json`` and a copy of the cohort table; where channels are mixed, their
+    shares in ``mixing.csv`` and ``mixing.png``; with folds also a run a fold, in
     ``folds/``, and its model is trained on all subjects. After a crash or a cancel the same call goes on from the last
     epoch that was kept.
 
@@ -249,14 +250,20 @@ def _compared(parameters: TrainParameters) -> dict[str, Any]:
     return parameters.model_dump(mode="json", exclude=_NOT_COMPARED)
 
 
+def _begun_alike(begun: Path, parameters: TrainParameters) -> bool:
+    """Whether a run was begun with these parameters; a field that is younger than the run had its default."""
+    kept, now = read_json(begun).get("parameters"), _compared(parameters)
+    if not isinstance(kept, dict):
+        return False
+    fields = TrainParameters.model_fields
+    younger = {name: fields[name].get_default(call_default_factory=True) for name in now.keys() - kept.keys()}
+    return kept | younger == now
+
+
 def _goes_on(parameters: TrainParameters) -> bool:
     """Whether the run was cancelled, and these are the parameters that it was begun with."""
     begun = parameters.out / _BEGUN_FILE
-    return (
-        not parameters.overwrite
-        and begun.is_file()
-        and read_json(begun).get("parameters") == _compared(parameters)
-    )
+    return not parameters.overwrite and begun.is_file() and _begun_alike(begun, parameters)
 
 
 def _work_folder(parameters: TrainParameters) -> Path:
@@ -267,7 +274,7 @@ def _work_folder(parameters: TrainParameters) -> Path:
             shutil.copytree(parameters.out, work)
         return work
     begun = work / _BEGUN_FILE
-    same = begun.is_file() and read_json(begun).get("parameters") == _compared(parameters)
+    same = begun.is_file() and _begun_alike(begun, parameters)
     if not same and begun.is_file() and not parameters.overwrite:
         raise MitoxaiError(
             f"{parameters.out} was begun with other parameters and is not finished: repeat the command it was begun with, "

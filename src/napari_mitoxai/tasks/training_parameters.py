@@ -148,6 +148,11 @@ class TrainingParameters(PatchParameters):
         default="trained", title="Base",
         description="frozen trains the dense head only, on features that are computed once.", json_schema_extra=_MORE,
     )  # fmt: skip
+    mixing: int = Field(
+        default=0, ge=0, le=64, title="Channel mixing",
+        description="Blend the channels to this many images before the network, with weights that tell which channels matter (DCMIX: 1); 0 for none.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
     views: int = Field(
         default=3, ge=1, le=100, title="Views",
         description="Augmented views of each training patch that a frozen base computes; the epochs choose among them.", json_schema_extra=_MORE,
@@ -199,6 +204,10 @@ class TrainingParameters(PatchParameters):
     def _fits_together(self) -> "TrainingParameters":
         if self.base == "frozen" and self.head != "dense":
             raise ValueError("a frozen base needs --head dense: there is nothing else to train")
+        if self.base == "frozen" and self.mixing:
+            raise ValueError(
+                "a frozen base is computed once, before the mixing could learn: give --base trained, or leave --mixing out"
+            )
         if self.test_share + self.validation_share >= 1:
             raise ValueError("the shares of test and validation leave nothing to train on: make them smaller")
         return self

@@ -24,6 +24,8 @@ from napari_mitoxai.common.files import replace as moved
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.models import Checkpoint, create, pick_device, save_checkpoint
 from napari_mitoxai.models.heads import WithHead
+from napari_mitoxai.models.mixing import WithMixing
+from napari_mitoxai.tasks.mixing_table import write_mixing
 from napari_mitoxai.tasks.train import CONFIG_FILE, METRICS_FILE, TrainParameters
 from napari_mitoxai.tasks.training_parameters import TrainingParameters
 from napari_mitoxai.training import (
@@ -38,6 +40,7 @@ from napari_mitoxai.training import (
     gather_patches,
     permutation_test,
 )
+from napari_mitoxai.training.channel_shares import channel_shares, shares_over
 from napari_mitoxai.training.evaluation import accuracy_of, subject_scores
 from napari_mitoxai.training.examples import Examples
 from napari_mitoxai.training.state import StateFolder
@@ -181,7 +184,7 @@ def train_network(
         network = create(
             parameters.architecture, len(parts.training.panel), classes,
             None if parameters.weights in ("", "random") else parameters.weights,
-            head=parameters.head, adaptation=parameters.adaptation,
+            head=parameters.head, adaptation=parameters.adaptation, mixing=parameters.mixing,
         ).to(memory_format=torch.channels_last)  # fmt: skip
     learning: torch.nn.Module = network
     examples: Examples = training
@@ -276,6 +279,9 @@ def train_run(
         "patch_scores": evaluation.patch_scores,
         "patches": {"train": len(parts.training), "validation": len(parts.validation), "test": len(parts.test)},
     }  # fmt: skip
+    if isinstance(trained.network, WithMixing) and all_folds is None:
+        shares = channel_shares(trained.network.mixing, parts.training, trained.scaling)
+        metrics["mixing"] = {"images": parameters.mixing, "channels": shares}
     metrics = {
         **metrics,
         "epochs": len(result.history),
@@ -302,10 +308,13 @@ def train_run(
         },
         state=trained.network.state_dict(),
         head=parameters.head,
+        mixing=parameters.mixing,
     )
     save_checkpoint(checkpoint, folder)
     _write_config(folder, parameters, patches)
     _write_history(folder / "history.csv", result.history)
+    if "mixing" in metrics:
+        write_mixing(folder, metrics["mixing"]["channels"])
     write_json(folder / METRICS_FILE, metrics)
     if not result.cancelled:
         StateFolder(folder).clear()
@@ -348,8 +357,13 @@ def train_folds(
             moved(work, place)
         each.append(read_json(place / METRICS_FILE))
     metrics = _joined(parameters, cohort, each, notes)
+    if parameters.mixing:
+        shares = shares_over([fold_metrics["mixing"]["channels"] for fold_metrics in each])
+        metrics["mixing"] = {"images": parameters.mixing, "channels": shares}
     if not final_model:
         _write_config(folder, parameters, patches)
+        if parameters.mixing:
+            write_mixing(folder, metrics["mixing"]["channels"])
         write_json(folder / METRICS_FILE, metrics)
         return metrics, False
     told = prefixed(progress, "All subjects: ")
@@ -436,7 +450,7 @@ def refuse_unfit(parameters: TrainParameters, cohort: Cohort) -> None:
         split_subjects(cohort, hold_out=parameters.hold_out, seed=parameters.seed)
     side, batch = parameters.input_size, min(parameters.batch_size, 2)
     with torch.device("meta"):
-        network = create(parameters.architecture, 3, 2, head=parameters.head)
+        network = create(parameters.architecture, 3, 2, head=parameters.head, mixing=parameters.mixing)
         inputs = torch.zeros(batch, 3, side, side)
     if parameters.base == "frozen":
         network.eval()
