@@ -358,7 +358,7 @@ def _tell_oxphos(result: Any) -> None:
             else ""
         )
         left_out = (
-            f"; left out of the controls {row['left_out_deficient']:.1%}, all wrongly"
+            f"; {row['left_out_deficient']:.1%} where its own fibres are not among the controls: false positives"
             if row["left_out_deficient"] is not None
             else ""
         )
