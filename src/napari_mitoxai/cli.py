@@ -273,9 +273,11 @@ def _tell_leakage(result: Any) -> None:
     )
     for split, accuracy in result.patch_accuracy.items():
         typer.echo(
-            f"{split}: {accuracy:.0%} of the patches called right, {result.subject_accuracy[split]:.0%} of the subjects"
+            f"{split}: {accuracy:.0%} of the patches called right, {result.subject_accuracy[split]:.0%} of the subjects "
+            f"({result.learnt[split]:.0%} of the patches trained on)"
         )
     typer.echo(f"Always naming the largest group: {result.chance:.0%} of the patches")
+    typer.echo(result.verdict)
 
 
 def _tell_predict(result: Any) -> None:

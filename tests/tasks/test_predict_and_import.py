@@ -238,6 +238,21 @@ def test_the_leakage_check_looks_at_what_is_trained_on(simulated_cohort, tmp_pat
         leakage.prepare(one)
 
 
+@pytest.mark.parametrize(
+    ("learnt", "found", "said"),
+    [
+        ({"patch-random": 0.6, "subject": 0.9}, {"patch-random": 0.6, "subject": 0.5}, "Nothing can be concluded"),
+        ({"patch-random": 0.99, "subject": 0.9}, {"patch-random": 0.98, "subject": 0.5}, "reports 98% with nothing to learn"),
+        ({"patch-random": 0.99, "subject": 0.9}, {"patch-random": 0.6, "subject": 0.5}, "does not tell persons apart"),
+        ({"subject": 0.9}, {"subject": 0.5}, "Leaving subjects out reports 50%"),
+    ],
+)  # fmt: skip
+def test_what_follows_from_the_leakage_check(learnt, found, said):
+    from napari_mitoxai.tasks.leakage import LeakageResult
+
+    assert said in LeakageResult(found, found, learnt, 0.5, [], 1.0).verdict
+
+
 def test_the_leakage_check_says_what_a_split_reports_on_no_signal(simulated_cohort, tmp_path):
     told = []
     result = leakage.run(
@@ -247,7 +262,7 @@ def test_the_leakage_check_says_what_a_split_reports_on_no_signal(simulated_coho
         ),
         told.append,
     )  # fmt: skip
-    assert result.patch_accuracy.keys() == {"patch-random", "subject"}
+    assert result.patch_accuracy.keys() == result.learnt.keys() == {"patch-random", "subject"}
     assert [row["split"] for row in result.each] == ["patch-random", "subject"]
     first = next(report for report in told if report.stage == "Leakage check")
     assert first.done == 0

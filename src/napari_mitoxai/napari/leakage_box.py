@@ -1,6 +1,7 @@
 """The leakage check on the Train tab: what a split would report where there is nothing to learn."""
 
 from collections.abc import Callable
+from html import escape
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.napari.forms import Form
@@ -100,4 +101,5 @@ def leakage_html(result: LeakageResult) -> str:
         '<table cellpadding="3" cellspacing="0"><tr><td><i>split</i></td><td><i>patches right</i></td>'
         f"<td><i>subjects right</i></td></tr>{rows}</table>"
         f"<p>Always naming the largest group: {100 * result.chance:.0f} % of the patches.</p>"
+        f"<p>{escape(result.verdict)}</p>"
     )

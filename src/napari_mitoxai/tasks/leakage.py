@@ -58,6 +58,8 @@ class LeakageResult:
         By split, the mean accuracy over patches; chance is `chance`.
     subject_accuracy : dict
         By split, the mean accuracy over subjects.
+    learnt : dict
+        By split, the mean accuracy over the patches that were trained on: near `chance`, the check says nothing.
     chance : float
         Share of the largest group among the patches.
     each : list of dict
@@ -68,9 +70,28 @@ class LeakageResult:
 
     patch_accuracy: dict[str, float]
     subject_accuracy: dict[str, float]
+    learnt: dict[str, float]
     chance: float
     each: list[dict[str, Any]]
     seconds: float
+
+    @property
+    def verdict(self) -> str:
+        """What follows, in a sentence."""
+        split = "patch-random" if "patch-random" in self.learnt else "subject"
+        learnt, found = self.learnt[split], self.patch_accuracy[split]
+        if learnt < (1 + self.chance) / 2:
+            return (
+                f"Nothing can be concluded: the network has hardly learnt the patches it was trained on ({learnt:.0%} of them); "
+                "train it for more epochs."
+            )
+        if split == "subject":
+            return f"Leaving subjects out reports {found:.0%} with nothing to learn, naming the largest group {self.chance:.0%}."
+        if found < (1 + self.chance) / 2:
+            return (
+                "Split by patches, this network does not tell persons apart on this cohort; another one may."
+            )
+        return f"A split by patches reports {found:.0%} with nothing to learn: its figures are no evidence on this cohort."
 
 
 @dataclass(frozen=True)
@@ -181,19 +202,24 @@ def check(
     def tested(parts: list[Parts]) -> dict[str, Any]:
         """The accuracies of one network a part, over all of what they are tested on."""
         nonlocal done
-        calls, right, patches = [], 0.0, 0
+        calls, right, patches, learnt = [], 0.0, 0, []
         for part in parts:
             # a labelling may leave a fold with one class: there is nothing to train
             if len(np.unique(part.training.labels)) == len(classes):
                 trained = train_network(settings, part, len(classes), ready.device, None, no_progress, cancel)
                 result = evaluate(trained.network, part.test, trained.scaling, classes, device=ready.device, cancel=cancel)  # fmt: skip
+                learnt.append(trained.fit.history[-1]["train_accuracy"])
                 calls += result.subject_calls
                 right += (result.patch_accuracy or 0) * len(part.test)
                 patches += len(part.test)
             done += 1
             left = (time.monotonic() - begun) / done * (ready.trainings - done)
             progress(Progress("Leakage check", done, ready.trainings, f"{duration(left)} left"))
-        return {"patch_accuracy": right / patches, "subject_accuracy": accuracy_of(calls)[0]}
+        return {
+            "patch_accuracy": right / patches,
+            "subject_accuracy": accuracy_of(calls)[0],
+            "learnt": statistics.fmean(learnt),
+        }
 
     each: list[dict[str, Any]] = []
     for number, groups in enumerate(ready.labellings, start=1):
@@ -213,12 +239,16 @@ def check(
     outcome = LeakageResult(
         _means(each, ready.splits, "patch_accuracy"),
         _means(each, ready.splits, "subject_accuracy"),
+        _means(each, ready.splits, "learnt"),
         float(counts.max() / counts.sum()),
         each,
         time.monotonic() - begun,
     )
     if parameters.out is not None:
-        write_json(parameters.out, {**asdict(outcome), "parameters": parameters.model_dump(mode="json")})
+        write_json(
+            parameters.out,
+            {**asdict(outcome), "verdict": outcome.verdict, "parameters": parameters.model_dump(mode="json")},
+        )
     return outcome
 
 
