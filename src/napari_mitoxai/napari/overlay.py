@@ -160,6 +160,9 @@ class LiveMaps(Watcher):
         if above in layers and layers.index(added) > layers.index(above):
             layers.move(layers.index(added), layers.index(above))
         self._layers[label] = added
+        seen = next(iter(self._layers.values()))
+        if seen in layers:
+            layers.selection.active = seen
         return True
 
     def _show(self, layer: Any, limit: float, signed: bool) -> None:

@@ -12,7 +12,8 @@ from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Section
 from napari_mitoxai.napari.channel_display import ChannelDisplay
 from napari_mitoxai.napari.display import kept_display
-from napari_mitoxai.napari.layers import LayerTuple, facts_of
+from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres
+from napari_mitoxai.napari.layers import METADATA_KEY, LayerTuple, facts_of
 from napari_mitoxai.napari.opening import open_section
 from napari_mitoxai.napari.overview import OverviewRefresher
 from napari_mitoxai.napari.runner import TaskRunner
@@ -100,6 +101,7 @@ class WindowState(QObject):
             (each for each in viewer.layers if each.name == keywords["name"] and facts_of(each) is not None),
             None,
         )
+        self._uncover(keywords["metadata"][METADATA_KEY])
         if old is not None and _takes(old, data, keywords, kind):
             return old
         if old is not None:
@@ -107,6 +109,15 @@ class WindowState(QObject):
         added = getattr(viewer, f"add_{kind}")(data, **keywords)
         self._put_in_order(added)
         return added
+
+    def _uncover(self, content: dict[str, Any]) -> None:
+        """Show the fibres of a section by their outlines again, where filled ones would hide a map that comes."""
+        if content.get("kind") != "map" or self.viewer is None:
+            return
+        for layer in self.viewer.layers:
+            facts = facts_of(layer)
+            if facts is not None and facts.kind == "fibres" and facts.path == content.get("path"):
+                colour_fibres(layer, OUTLINES)
 
     def _put_in_order(self, layer: Any) -> None:
         """Pictures of the slide lie below channels, these below maps, and maps below the outlines of fibres."""
