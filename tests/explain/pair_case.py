@@ -55,7 +55,9 @@ def gradients(net, target=1):
     from saliency.core import INPUT_OUTPUT_GRADIENTS
 
     def call(points, call_model_args=None, expected_keys=None):
-        x = torch.from_numpy(np.moveaxis(np.asarray(points, np.float64), -1, 1).copy()).requires_grad_()
+        x = torch.from_numpy(np.moveaxis(np.asarray(points, np.float64), -1, 1).copy())
+        # as ours, to the last bit: on it hangs which values a guided path moves
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
         (gradient,) = torch.autograd.grad(net(x)[:, target].sum(), x)
         return {INPUT_OUTPUT_GRADIENTS: np.moveaxis(gradient.numpy(), 1, -1)}
 

@@ -9,6 +9,7 @@ import tifffile
 from napari_mitoxai import cli
 from napari_mitoxai.imc import parse_channel, read_section, write_section
 from napari_mitoxai.imc.panel import Panel
+from napari_mitoxai.tasks import info
 
 PANEL = Panel(tuple(parse_channel(name) for name in ("153Eu_SDHA", "160Gd_NDUFB8")))
 
@@ -142,3 +143,14 @@ def test_an_image_of_a_file_with_several(tmp_path, counts, capsys):
     assert json.loads(capsys.readouterr().out)["shape"] == [2, 100, 300]
     assert call("convert", path, tmp_path / "b.ome.zarr", "--acquisition", "1") == 0
     np.testing.assert_array_equal(read_section(tmp_path / "b.ome.zarr").read(), counts[:, :100])
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"), [("P01_mask.tiff", True), ("masks/P01.tiff", True), ("P01.tiff", False)]
+)
+def test_what_is_no_section_is_told(tmp_path, name, labels):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    tifffile.imwrite(path, np.arange(4096, dtype=np.uint16).reshape(64, 64))
+    warnings = info.run(info.InfoParameters(path=path)).warnings
+    assert any("looks like labels" in warning for warning in warnings) == labels

@@ -172,8 +172,18 @@ def _section_info(section: "Section", path: Path) -> SectionInfo:
         ],
         section.acquisition,
         [asdict(each) for each in section.acquisitions],
-        list(section.notes),
+        [*section.notes, *_may_be_labels(section, path)],
     )
+
+
+def _may_be_labels(section: "Section", path: Path) -> list[str]:
+    """A plane of whole numbers that is called a mask is hardly a section."""
+    called = any(word in f"{path.parent.name}/{path.name}".lower() for word in ("mask", "label", "fibres"))
+    if len(section.panel) > 1 or section.data.dtype.kind not in "iub" or not called:
+        return []
+    return [
+        "This looks like labels of cells or fibres, not like a section: give it as --fibres, or import it under Fibres."
+    ]
 
 
 def _differences(sections: list[SectionInfo]) -> list[str]:
