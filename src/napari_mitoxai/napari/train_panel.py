@@ -1,5 +1,6 @@
 """The Train tab: a cohort becomes a model, or a run is loaded."""
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -302,6 +303,7 @@ class TrainPanel(TaskPanel):
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> RunSummary:
             load_libraries(progress)
+            importlib.import_module("napari_mitoxai.explain.engine")  # what a loaded run is mostly for
             return load_run(path, progress, cancel)
 
         self._state.runner.run(
