@@ -47,7 +47,7 @@ def work(path: Path, region: int, pipe: Connection) -> None:
     import torch
 
     from napari_mitoxai.cohort import PatchGeometry, Scaling
-    from napari_mitoxai.explain import explain_section
+    from napari_mitoxai.explain import Request, explain_section
     from napari_mitoxai.imc import read_section
     from napari_mitoxai.models import Checkpoint, create
 
@@ -70,7 +70,11 @@ def work(path: Path, region: int, pipe: Connection) -> None:
         PatchGeometry(512, 128), {}, {}, {}, network.state_dict(),
     )  # fmt: skip
     explain_section(
-        part, checkpoint, ["grad_cam", "lrp_epsilon_plus"], path.parent / "maps.ome.zarr", batch_size=4
+        part,
+        checkpoint,
+        Request(["grad_cam", "lrp_epsilon_plus"]),
+        path.parent / "maps.ome.zarr",
+        batch_size=4,
     )
     pipe.send(f"{region} px explained (Grad-CAM, LRP-epsilon-plus)")
     pipe.close()
