@@ -83,7 +83,7 @@ def test_it_goes_on_from_a_run_that_does_not_know_the_held_out(whitened_run, tra
         train.run(TrainParameters(**{**again, "hold_out": ["C02", "P03"]}))
     with pytest.raises(MitoxaiError, match="has architecture resnet18 and this training resnet50"):
         train.run(TrainParameters(**{**again, "architecture": "resnet50"}))
-    with pytest.raises(MitoxaiError, match="has channels SDHA.* and this training NDUFB8"):
+    with pytest.raises(MitoxaiError, match=r"has channels SDHA.* and this training NDUFB8"):
         train.run(TrainParameters(**{**again, "channels": ["NDUFB8"]}))
     assert not list(tmp_path.glob(".*"))
 

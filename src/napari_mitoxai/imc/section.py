@@ -127,7 +127,7 @@ class Section:
         if channels is not None:
             parts = [part[list(channels)] for part in parts]
         try:
-            return [np.asarray(counts) for counts in dask.compute(*parts, scheduler="threads")]
+            return [np.asarray(counts) for counts in dask.compute(*parts, scheduler="threads")]  # type: ignore[attr-defined,no-untyped-call]
         except Exception as error:  # a decoder may raise anything on a damaged file
             raise MitoxaiError(
                 f"{self.path} cannot be read ({one_line(error)}): the file is damaged or was moved; copy it again."
