@@ -1,4 +1,4 @@
-"""A simulated cohort whose fibres carry two traits beside the class signal, and the concept set that names them."""
+"""A simulated cohort whose fibres carry traits beside the class signal, and the concept set that names them."""
 
 import csv
 from pathlib import Path
@@ -13,9 +13,9 @@ from napari_mitoxai.imc import write_labels, write_section
 from napari_mitoxai.simulate.acquire import PANEL, SimulatedSection, section
 from napari_mitoxai.simulate.signals import SIGNALS
 
-LOSS = "complex I loss"  # what makes a patient
-# by concept: the signal that draws it, and in which share of the fibres
-TRAITS = {LOSS: ("complex_i_loss", 0.2), "rim": ("membrane_rim", 0.1), "spots": ("perinuclear_spots", 0.1)}
+CLASS_SIGNAL = "gap_haze"  # between the fibres, so that it has nothing to do with the traits
+_SHARE = 0.08  # of the fibres that have a trait
+TRAITS = {"complex I loss": "complex_i_loss", "rim": "membrane_rim", "spots": "perinuclear_spots"}  # the signal that draws it
 _SHOWN = 0.004  # of a patch, at least, changed by what it is an example of
 _HIDDEN = 0.0005  # at most, by another
 
@@ -34,8 +34,9 @@ def concept_cohort(
 ) -> Path:
     """Simulate a cohort with concepts in it, and write the concept set.
 
-    Patients have lost complex I in a fifth of their fibres. In everybody, a tenth of the fibres has a bright rim of SDHA, and another
-    tenth bright spots of COX4 and VDAC1. Examples of a concept are patches around fibres that show it, and show no other.
+    Patients have a faint haze of OSCP between their fibres. In everybody, some fibres have lost complex I, others have a bright rim of SDHA
+    or bright spots of COX4 and VDAC1, one in twelve each. Examples of a concept are patches around fibres that show it, and
+    show no other.
 
     Parameters
     ----------
@@ -109,15 +110,13 @@ def _with_traits(
 
     Signals change channels of their own, and sections of one seed differ in nothing else: traits are laid over chosen fibres.
     """
-    made = section(None, size=size, seed=seed)
+    made = section(CLASS_SIGNAL, patient, size=size, seed=seed)
     changed: dict[str, NDArray[np.bool_]] = {}
     free = np.random.default_rng([seed, 3]).permutation(np.unique(made.fibres)[1:])
-    for concept, (signal, share) in TRAITS.items():
-        if concept == LOSS and not patient:
-            continue
+    for concept, signal in TRAITS.items():
         with_it = section(signal, True, size=size, seed=seed)
         can = free[np.isin(free, made.fibres[with_it.truth])]
-        chosen = can[: max(round(share * made.fibres.max()), 1)]
+        chosen = can[: max(round(_SHARE * made.fibres.max()), 1)]
         free = free[~np.isin(free, chosen)]
         changed[concept] = with_it.truth & np.isin(made.fibres, chosen)
         for channel in PANEL.match(SIGNALS[signal].channels, what="the simulated panel"):
