@@ -431,6 +431,37 @@ def _tell_agree(result: Any) -> None:
         typer.echo(f"Figure: {result.figure}")
 
 
+def _tell_trust(result: Any) -> None:
+    from napari_mitoxai.trust.checks import SCORES
+    from napari_mitoxai.trust.recorded import FAILS
+
+    typer.echo(
+        f"{result.patches} patches, the same for every method; maps for {result.target}. Means (95 % intervals):"
+    )
+    by_score: dict[str, list[dict[str, Any]]] = {}
+    for row in result.scores:
+        by_score.setdefault(row["score"], []).append(row)
+    for name, rows in by_score.items():
+        typer.echo(f"{SCORES[name].title}, {SCORES[name].better} is better:")
+        for row in sorted(rows, key=lambda row: row["value"], reverse=SCORES[name].better == "higher"):
+            fails = f"  {FAILS}" if name == "randomisation_rank" and row["fails_sanity"] else ""
+            number = "no number" if row["value"] != row["value"] else f"{row['value']:.3f}"
+            interval = f" ({row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
+            typer.echo(f"  {row['method']}: {number}{interval}{fails}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    if result.known:
+        typer.echo(f"{result.known} of {result.known + result.computed} checks were known from before.")
+    typer.echo(f"Table: {result.table}")
+    for what, path in (
+        ("Curves", result.curves),
+        ("Figure", result.figure),
+        ("Kept with the maps", result.maps),
+    ):
+        if path is not None:
+            typer.echo(f"{what}: {path}")
+
+
 def _tell_figure(result: Any) -> None:
     typer.echo(f"Figure: {result.figure}")
     typer.echo(f"Made from: {result.sidecar}")
@@ -528,6 +559,7 @@ _add_command("measure", "measure", "MeasureParameters", _tell_measure)
 _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
+_add_command("trust", "trust", "TrustParameters", _tell_trust)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)
