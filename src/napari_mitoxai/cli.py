@@ -253,6 +253,11 @@ def _tell_train(result: Any) -> None:
         typer.echo(
             f"{rank}. {row['channel']}: {_spread_of(row, 'weight_x_sd')} of the blend ({_spread_of(row, 'weight')} by weight alone)"
         )
+    for row in result.metrics.get("concepts", []):
+        pure = "cannot be told" if row["auc"] is None else f"{row['auc']:.2f}"
+        typer.echo(
+            f"Axis of {row['concept']} in {row['layer']}: purity {pure} (AUC, subjects {row['subjects']})"
+        )
     for note in result.metrics["notes"]:
         typer.echo(f"Note: {note}")
     typer.echo(f"Run: {result.run}")

@@ -87,6 +87,13 @@ class PlacedConcepts:
         """The names, in the order of the set."""
         return list(dict.fromkeys(placed.example.concept for placed in self.examples))
 
+    def as_examples(self) -> list[ConceptExample]:
+        """The examples with the section and subject that the cohort has for them."""
+        return [
+            replace(item.example, section=item.member.address, subject=item.member.subject)
+            for item in self.examples
+        ]
+
     def of(self, subjects: Sequence[str]) -> "PlacedConcepts":
         """The examples of these subjects."""
         return replace(

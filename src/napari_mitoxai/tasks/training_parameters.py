@@ -157,6 +157,35 @@ class TrainingParameters(PatchParameters):
         description="Blend the channels to this many images before the network, with weights that tell which channels matter (DCMIX: 1); 0 for none.",
         json_schema_extra=_MORE,
     )  # fmt: skip
+    start_from: Path | None = Field(
+        default=None, title="Start from a run",
+        description="Folder of a run of the same architecture and channels to go on from with other settings; none of its subjects may be held out.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
+    concepts: Path | None = Field(
+        default=None, title="Concepts",
+        description="CSV table of a concept set (concept, section, subject, y_px, x_px): a layer is whitened and an axis of it turned to each concept.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
+    whitened_layers: list[str] = Field(
+        default=[], title="Whitened layers",
+        description="Batch norms that concept whitening takes the place of, as layer3.1.bn1; by default the deepest that has enough places in a batch.",
+        json_schema_extra={**_MORE, "option": "--whitened-layer"},
+    )  # fmt: skip
+    concept_activation: Literal["pooled-max", "max", "mean", "positive-mean"] = Field(
+        default="pooled-max", title="Concept activation",
+        description="What of an axis counts: the mean of the strongest of every 3 x 3 places, the strongest, the mean, or the mean of those above 0.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
+    concept_every: int = Field(
+        default=10, ge=1, le=10_000, title="Steps between concepts",
+        description="Training steps from one turn of the axes to the next; the published code takes 20 to 30 in longer trainings.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
+    whitening_iterations: int = Field(
+        default=0, ge=0, le=100, title="Whitening iterations",
+        description="0 whitens exactly; else steps of the published iteration, which takes 10.", json_schema_extra=_MORE,
+    )  # fmt: skip
     views: int = Field(
         default=3, ge=1, le=100, title="Views",
         description="Augmented views of each training patch that a frozen base computes; the epochs choose among them.", json_schema_extra=_MORE,
@@ -213,6 +242,16 @@ class TrainingParameters(PatchParameters):
         if self.base == "frozen" and self.mixing:
             raise ValueError(
                 "a frozen base is computed once, before the mixing could learn: give --base trained, or leave --mixing out"
+            )
+        if self.base == "frozen" and self.concepts is not None:
+            raise ValueError(
+                "a frozen base is computed once, before its axes could be turned: give --base trained, or leave --concepts out"
+            )
+        if self.whitened_layers and self.concepts is None:
+            raise ValueError("whitened layers need concepts to turn to: give --concepts")
+        if self.start_from is not None and self.weights not in ("", "random"):
+            raise ValueError(
+                "a training starts from a run or from weights: leave --start-from or --weights out"
             )
         if self.test_share + self.validation_share >= 1:
             raise ValueError("the shares of test and validation leave nothing to train on: make them smaller")
