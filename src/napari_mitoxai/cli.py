@@ -411,6 +411,20 @@ def _tell_agree(result: Any) -> None:
         typer.echo(f"Figure: {result.figure}")
 
 
+def _tell_channels(result: Any) -> None:
+    typer.echo(f"Channels by their mean rank over the ways: {', '.join(result.channels)}")
+    typer.echo("Rank correlation of the ways:")
+    for pair in result.pairs:
+        typer.echo(f"  {pair['way_a']}, {pair['way_b']}: {pair['correlation']:.2f}")
+    typer.echo(
+        f"With {len(result.channels)} channels one order in twenty reaches {result.chance:.2f} or -{result.chance:.2f} by chance."
+    )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
+
+
 def _tell_figure(result: Any) -> None:
     typer.echo(f"Figure: {result.figure}")
     typer.echo(f"Made from: {result.sidecar}")
@@ -508,6 +522,7 @@ _add_command("measure", "measure", "MeasureParameters", _tell_measure)
 _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
+_add_command("channels", "channels", "ChannelsParameters", _tell_channels)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)
