@@ -14,15 +14,10 @@ from napari_mitoxai.cohort.concepts import ConceptExample, PlacedExample, remark
 
 def fibre_places(labels: NDArray[np.integer], fibres: Sequence[int]) -> dict[int, tuple[float, float]]:
     """The centres (y, x) of fibres in pixels; those that are not in the image are left out."""
-    there = [fibre for fibre in fibres if fibre > 0]
-    if not there:
-        return {}
-    centres = ndimage.center_of_mass(np.isin(labels, there), labels, there)
-    return {
-        fibre: (float(y), float(x))
-        for fibre, (y, x) in zip(there, centres, strict=True)
-        if np.isfinite(y) and np.isfinite(x)
-    }
+    wanted = np.isin(labels, [fibre for fibre in fibres if fibre > 0])
+    there = np.unique(labels[wanted])
+    centres = ndimage.center_of_mass(wanted, labels, there)
+    return {int(fibre): (float(y), float(x)) for fibre, (y, x) in zip(there, centres, strict=True)}
 
 
 def shape_places(outline: NDArray[np.floating], step: float) -> list[tuple[float, float]]:

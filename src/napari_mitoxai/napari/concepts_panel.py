@@ -54,7 +54,7 @@ class ConceptsPanel(TaskPanel):
         assert line is not None
         line.setPlaceholderText("Name, as ragged red or NDUFB8 deficient")
         self._where = QLineEdit()
-        self._where.setObjectName("where")
+        self._where.setObjectName("concept_where")
         self._where.setPlaceholderText("NDUFB8_z < -3")
         self._where.setToolTip(
             wrapping(
