@@ -467,6 +467,39 @@ def _tell_trust(result: Any) -> None:
             typer.echo(f"{what}: {path}")
 
 
+def _tell_channels(result: Any) -> None:
+    typer.echo(f"Channels by their mean rank over the ways: {', '.join(result.channels)}")
+    typer.echo("Rank correlation of the ways:")
+    for pair in result.pairs:
+        typer.echo(f"  {pair['way_a']}, {pair['way_b']}: {pair['correlation']:.2f}")
+    typer.echo(
+        f"With {len(result.channels)} channels one order in twenty reaches {result.chance:.2f} or -{result.chance:.2f} by chance."
+    )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
+
+
+def _tell_concepts(result: Any) -> None:
+    for concept, subjects in result.counts.items():
+        told = ", ".join(f"{subject} {number}" for subject, number in subjects.items())
+        typer.echo(f"{concept}: {sum(subjects.values())} examples ({told})")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Concepts: {result.concepts}")
+    typer.echo(f"Next: mitoxai tcav RUN {result.concepts} --out DIR")
+
+
+def _tell_tcav(result: Any) -> None:
+    for sentence in result.sentences:
+        typer.echo(sentence)
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
+
+
 def _tell_figure(result: Any) -> None:
     typer.echo(f"Figure: {result.figure}")
     typer.echo(f"Made from: {result.sidecar}")
@@ -565,6 +598,9 @@ _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
 _add_command("trust", "trust", "TrustParameters", _tell_trust)
+_add_command("channels", "channels", "ChannelsParameters", _tell_channels)
+_add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)
+_add_command("tcav", "tcav", "TcavParameters", _tell_tcav)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
+from napari_mitoxai.napari.concepts_panel import ConceptsPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
 from napari_mitoxai.napari.oxphos_panel import OxphosPanel
@@ -67,6 +68,7 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Cohort": CohortPanel,
     "Train": TrainPanel,
     "Explain": ExplainPanel,
+    "Concepts": ConceptsPanel,
     "Relevance": RelevancePanel,
 }
 
@@ -142,6 +144,12 @@ class ExplainDock(_OneDock):
     """Explain what a model sees."""
 
     title = "Explain"
+
+
+class ConceptsDock(_OneDock):
+    """Name what fibres and shapes show, and test it on the model."""
+
+    title = "Concepts"
 
 
 class RelevanceDock(_OneDock):
