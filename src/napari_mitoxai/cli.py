@@ -500,6 +500,25 @@ def _tell_tcav(result: Any) -> None:
     typer.echo(f"Plot: {result.plot}")
 
 
+def _tell_embed(result: Any) -> None:
+    typer.echo(f"{result.patches} patches of {result.subjects} subject{'s' if result.subjects > 1 else ''}.")
+    for sentence in result.said:
+        typer.echo(sentence)
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Coordinates: {result.table}")
+    typer.echo(f"Numbers: {result.numbers}")
+    typer.echo(f"Figure: {result.figure}")
+
+
+def _tell_analysis(result: Any) -> None:
+    for number, step in enumerate(result.steps, 1):
+        took = f", {step.seconds:.0f} s" if step.state == "done" else ""
+        typer.echo(f"{number}. {step.task}: {step.state}{took}")
+        for path in step.writes:
+            typer.echo(f"   {path}")
+
+
 def _tell_figure(result: Any) -> None:
     typer.echo(f"Figure: {result.figure}")
     typer.echo(f"Made from: {result.sidecar}")
@@ -601,7 +620,9 @@ _add_command("trust", "trust", "TrustParameters", _tell_trust)
 _add_command("channels", "channels", "ChannelsParameters", _tell_channels)
 _add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)
 _add_command("tcav", "tcav", "TcavParameters", _tell_tcav)
+_add_command("embed", "embed", "EmbedParameters", _tell_embed)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
+_add_command("run", "analysis", "AnalysisParameters", _tell_analysis)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)
 

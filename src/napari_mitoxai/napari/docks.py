@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.concepts_panel import ConceptsPanel
+from napari_mitoxai.napari.embedding_panel import EmbeddingPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
 from napari_mitoxai.napari.oxphos_panel import OxphosPanel
@@ -70,6 +71,7 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Explain": ExplainPanel,
     "Concepts": ConceptsPanel,
     "Relevance": RelevancePanel,
+    "Embedding": EmbeddingPanel,
 }
 
 
@@ -156,3 +158,9 @@ class RelevanceDock(_OneDock):
     """Ask where the relevance falls."""
 
     title = "Relevance"
+
+
+class EmbeddingDock(_OneDock):
+    """See whether a network learnt the disease or the people."""
+
+    title = "Embedding"
