@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
+from napari_mitoxai.napari.compare_panel import ComparePanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
 from napari_mitoxai.napari.oxphos_panel import OxphosPanel
@@ -68,6 +69,7 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Train": TrainPanel,
     "Explain": ExplainPanel,
     "Relevance": RelevancePanel,
+    "Compare": ComparePanel,
 }
 
 
@@ -148,3 +150,9 @@ class RelevanceDock(_OneDock):
     """Ask where the relevance falls."""
 
     title = "Relevance"
+
+
+class CompareDock(_OneDock):
+    """Compare explanation maps."""
+
+    title = "Compare"
