@@ -418,6 +418,16 @@ def _tell_relevance(result: Any) -> None:
         typer.echo(f"Figure: {result.figure}")
 
 
+def _tell_aggregate(result: Any) -> None:
+    channels = f", channels {', '.join(result.channels)}" if result.channels else ""
+    typer.echo(
+        f"{result.checkpoints} checkpoints on {result.section} combined: {', '.join(result.methods)}{channels}."
+    )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Combined maps: {result.maps}")
+
+
 def _tell_agree(result: Any) -> None:
     typer.echo(
         f"{len(result.methods)} methods, {result.sections} section{'s' if result.sections > 1 else ''} of "
@@ -615,6 +625,7 @@ _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("measure", "measure", "MeasureParameters", _tell_measure)
 _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
+_add_command("aggregate", "aggregate", "AggregateParameters", _tell_aggregate)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
 _add_command("trust", "trust", "TrustParameters", _tell_trust)
 _add_command("channels", "channels", "ChannelsParameters", _tell_channels)

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
+from napari_mitoxai.napari.compare_panel import ComparePanel
 from napari_mitoxai.napari.concepts_panel import ConceptsPanel
 from napari_mitoxai.napari.embedding_panel import EmbeddingPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
@@ -72,6 +73,7 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Concepts": ConceptsPanel,
     "Relevance": RelevancePanel,
     "Embedding": EmbeddingPanel,
+    "Compare": ComparePanel,
 }
 
 
@@ -164,3 +166,9 @@ class EmbeddingDock(_OneDock):
     """See whether a network learnt the disease or the people."""
 
     title = "Embedding"
+
+
+class CompareDock(_OneDock):
+    """Compare explanation maps."""
+
+    title = "Compare"

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QWidget
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Section
 from napari_mitoxai.napari.channel_display import ChannelDisplay
+from napari_mitoxai.napari.comparison import Comparison
 from napari_mitoxai.napari.display import kept_display
 from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres
 from napari_mitoxai.napari.layers import METADATA_KEY, LayerTuple, facts_of
@@ -35,6 +36,7 @@ class WindowState(QObject):
         self.runner = TaskRunner()
         self.display = kept_display()
         self.channels = ChannelDisplay(self)
+        self.comparison = Comparison(self)
         self.section: Section | None = None
         self.run: RunSummary | None = None
         self.cohort: Path | None = None
