@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bars,
 )
+from typer.core import TyperCommand
 
 from napari_mitoxai import __version__
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError, Progress
@@ -41,6 +42,22 @@ app = typer.Typer(
 # a log file has no width of its own: leave room for the details
 _console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 _EXIT_ERROR, _EXIT_CANCELLED = 2, 130
+_MORE = "More options"
+
+
+class _Command(TyperCommand):
+    """A command whose help shows the few options that matter first, as the forms of the window do."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            named = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            told = parameter.get_help_record(ctx)
+            if told is not None:
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or named, []).append(told)
+        for title in sorted(sections, key=["Arguments", "Options", _MORE].index):
+            with formatter.section(title):
+                formatter.write_dl(sections[title])
 
 
 @contextmanager
@@ -120,7 +137,10 @@ def _option(model: type[TaskParameters], name: str, field: FieldInfo) -> inspect
         )
     default = field.get_default(call_default_factory=True)
     shown = default not in (None, [], "")
-    option = typer.Option(flag, help=help_text, show_default=shown, metavar=metavar)
+    option = typer.Option(
+        flag, help=help_text, show_default=shown, metavar=metavar,
+        rich_help_panel=_MORE if settings.get("advanced") else None,
+    )  # fmt: skip
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
     )
@@ -208,14 +228,14 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
     command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0]
-    app.command(name)(command)
+    app.command(name, cls=_Command)(command)
 
 
 def _tell_train(result: Any) -> None:
     for call in result.metrics["subject_calls"]:
         mark = "right" if call["call"] == call["group"] else "WRONG"
         typer.echo(
-            f"{call['subject']} ({call['group']}) is called {call['call']}: {mark} (probability {call['probability']:.2f}, {call['patches']} patches)"
+            f"{call['subject']} ({call['group']}) is called {call['call']}: {mark} (probability of {list(call['probabilities'])[-1]} {call['probability']:.2f}, {call['patches']} patches)"
         )
     if result.metrics["subject_accuracy"] is not None:
         low, high = result.metrics["confidence_interval"]

@@ -59,6 +59,11 @@ class _Document(BaseModel):
     weights_sha256: str
 
 
+# The weights that were read last: a window asks the same run again and again, and hashing and checking them takes longer
+# than the first patch.
+_last_read: dict[tuple[str, int, int, str], dict[str, Tensor]] = {}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A trained classifier and everything needed to use it on another section.
@@ -233,6 +238,17 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
 def _read_weights(path: Path, document: _Document) -> dict[str, Tensor]:
     if not path.exists():
         raise MitoxaiError(f"{path} is not there: copy the whole folder of the run, weights included.")
+    file = path.stat()
+    key = (str(path.resolve()), file.st_mtime_ns, file.st_size, document.model_dump_json())
+    state = _last_read.get(key)
+    if state is None:
+        state = _checked_weights(path, document)
+        _last_read.clear()
+        _last_read[key] = state
+    return dict(state)
+
+
+def _checked_weights(path: Path, document: _Document) -> dict[str, Tensor]:
     if sha256(path) != document.weights_sha256:
         raise MitoxaiError(
             f"{path} is not the file that {CHECKPOINT_FILE} was written with: it is damaged, copy the run again."

@@ -60,6 +60,10 @@ class PatchParameters(TaskParameters):
 
 
 def _all_is_none(channels: list[str]) -> list[str]:
+    if "each" in [name.lower() for name in channels]:
+        raise ValueError(
+            "each channel alone is a model of its own: mitoxai sweep COHORT --channels each trains and ranks them"
+        )
     return [] if [name.lower() for name in channels] == ["all"] else channels
 
 
@@ -193,6 +197,8 @@ class TrainingParameters(PatchParameters):
     @classmethod
     def _known(cls, names: list[str]) -> list[str]:
         names = [] if names == ["none"] else names
+        if "none" in names:
+            raise ValueError("none stands alone: leave it out, or the other augmentations")
         for name in names:
             if name not in AUGMENTATIONS:
                 raise ValueError(

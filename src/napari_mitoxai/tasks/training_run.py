@@ -43,6 +43,7 @@ from napari_mitoxai.training import (
 from napari_mitoxai.training.channel_shares import channel_shares, shares_over
 from napari_mitoxai.training.evaluation import accuracy_of, subject_scores
 from napari_mitoxai.training.examples import Examples
+from napari_mitoxai.training.memory import give_back
 from napari_mitoxai.training.state import StateFolder
 
 _OPTIMISTIC = "Patches of the same subjects were trained and tested on: the figures are optimistic and say nothing of how new subjects are called."
@@ -210,6 +211,7 @@ def train_network(
         device=device, folder=None if state is None else StateFolder(state), progress=progress, cancel=cancel,
     )  # fmt: skip
     learning.load_state_dict(result.state)
+    give_back()
     return Trained(network, scaling, result)
 
 

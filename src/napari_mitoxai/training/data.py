@@ -126,12 +126,16 @@ def gather_patches(
     else:
         panel_channels = list(sections[0].panel)
     panel = Panel(tuple(panel_channels))
+    every_planes = []
+    for section in sections:  # what does not fit is said before minutes of reading
+        every_planes.append(section.panel.match(panel.targets, what=f"{section.name} in the cohort"))
+        geometry.check(section.shape, section.name)
     counts: list[NDArray[np.float32]] = []
     owners: list[Member] = []
-    for done, (member, section) in enumerate(zip(cohort.members, sections, strict=True)):
+    for done, (member, section, planes) in enumerate(
+        zip(cohort.members, sections, every_planes, strict=True)
+    ):
         progress(Progress("Reading patches", done, len(sections), section.name))
-        planes = section.panel.match(panel.targets, what=f"{section.name} in the cohort")
-        geometry.check(section.shape, section.name)
         before = len(counts)
         for patch in _patches_of(section, member, planes, geometry, overlap, masks, one_a_fibre):
             if cancel is not None:
