@@ -123,12 +123,12 @@ EVERY = [
 
 def test_a_specification_and_its_sidecar_give_the_same_pixels(folder, tmp_path):
     content = {"rows": rows(folder), "panels": [*EVERY[:6], {**EVERY[6], "table": str(folder / "calls.csv")}]}
-    content |= {"width_mm": 150, "dpi": DPI, "title": "Two subjects", "letters": "A"}
+    content |= {"width_mm": 250, "dpi": DPI, "title": "Two subjects", "letters": "A"}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(content))
     typed("figure", tmp_path / "spec.yaml", "--out", tmp_path / "a.png")
     typed("figure", tmp_path / "a.json", "--out", tmp_path / "b.png")
     with Image.open(tmp_path / "a.png") as a, Image.open(tmp_path / "b.png") as b:
-        assert a.width == round(150 / 25.4 * DPI)
+        assert a.width == round(250 / 25.4 * DPI)
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
     sidecar = json.loads((tmp_path / "a.json").read_text())
     assert len(sidecar["inputs"]) == 7  # two sections, stores and label images, and one table
@@ -299,3 +299,24 @@ def test_what_was_read_is_kept_until_the_file_changes(folder, tmp_path, monkeypa
     for each in (again, other):
         each.canvas.draw()
     np.testing.assert_array_equal(again.canvas.buffer_rgba(), other.canvas.buffer_rgba())
+
+
+def test_maps_without_belief_are_marked_and_scores_are_written(folder, tmp_path):
+    import shutil
+
+    from napari_mitoxai.trust.recorded import FAILS, RecordedScore, record_scores
+
+    place = shutil.copytree(folder, tmp_path / "copy")
+    wanted = spec(place, "P01", panels=EVERY[1:3], scores=["deletion"])
+    _, made = drawn(wanted)
+    assert FAILS not in {text.get_text() for text in made.texts}
+    files = figure.save_spec(wanted, [tmp_path / "a.png"])
+    score = RecordedScore("deletion", 0.41, 0.35, 0.48, 12, 0, "lower")
+    record_scores(place / "P01.ome.zarr", "lrp", [score], fails_sanity=True)
+    _, made = drawn(wanted)
+    told = [text.get_text() for text in made.texts]
+    assert told.count(FAILS) == 1
+    assert "deletion 0.41 (0.35 to 0.48)" in told
+    assert "deletion: not computed" in told
+    with pytest.raises(MitoxaiError, match=r"changed since a\.json"):
+        figure.run(figure.FigureParameters(section=files[-1], out=tmp_path / "b.png"))

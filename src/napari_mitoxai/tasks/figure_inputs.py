@@ -101,6 +101,18 @@ class Inputs:
 
         return self._once(store.path, ("map", store.path, method, channel), read)
 
+    def scores(self, store: "MapStore") -> "pd.DataFrame":
+        """The trust scores of a store's maps."""
+        from napari_mitoxai.trust.recorded import read_scores
+
+        return self._once(store.path, ("scores", store.path), lambda: read_scores(store.path))
+
+    def failures(self, store: "MapStore") -> set[str]:
+        """The methods of a store that failed the sanity check."""
+        from napari_mitoxai.trust.recorded import sanity_failures
+
+        return self._once(store.path, ("failures", store.path), lambda: sanity_failures(store.path))
+
     def table(self, path: Path) -> "pd.DataFrame":
         """A table, CSV or Parquet."""
         from napari_mitoxai.fibres.table_reading import read_table
@@ -138,7 +150,7 @@ def factor_of(shape: tuple[int, ...]) -> int:
 
 
 def digest(path: Path) -> str:
-    """What a file or folder holds, as a hexadecimal text: SHA-256; of maps, the fingerprint of what they were made from.
+    """What a file or folder holds, as a hexadecimal text: SHA-256; of maps, the fingerprint of what they were made from, and of their scores.
 
     Raises
     ------
@@ -147,24 +159,31 @@ def digest(path: Path) -> str:
     """
     from napari_mitoxai.explain import open_maps
     from napari_mitoxai.explain.store import is_map_store
+    from napari_mitoxai.trust.recorded import SCORES_FILE
 
     if path.is_file():
         return sha256(path)
     if not path.is_dir():
         raise MitoxaiError(f"{path} is not there: put it back, or make a new figure.")
     if is_map_store(path):
-        return str(open_maps(path).info["fingerprint"])
+        scores = path / SCORES_FILE
+        known = f" scored {sha256(scores)}" if scores.is_file() else ""
+        return f"{open_maps(path).info['fingerprint']}{known}"
     whole = hashlib.sha256()
     for file in sorted(each for each in path.rglob("*") if each.is_file()):
         whole.update(f"{file.relative_to(path).as_posix()}\n{sha256(file)}\n".encode())
     return whole.hexdigest()
 
 
-def _state(path: Path) -> tuple[int, int] | None:
-    """Changes when a file does; of a store, when its attributes do."""
-    try:
-        inner = path / "zarr.json" if path.is_dir() and (path / "zarr.json").is_file() else path
-        status = inner.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+def _state(path: Path) -> tuple[tuple[int, int], ...]:
+    """Changes when a file does; of a store, when its attributes or its scores do."""
+    from napari_mitoxai.trust.recorded import SCORES_FILE
+
+    found = []
+    for each in (path, path / "zarr.json", path / SCORES_FILE):
+        try:
+            status = each.stat()
+        except OSError:
+            continue
+        found.append((status.st_mtime_ns, status.st_size))
+    return tuple(found)

@@ -17,10 +17,9 @@ from napari_mitoxai.figures.cells import (
 from napari_mitoxai.figures.spec import FigureSpec, Limits, Panel, Row, preset_panels
 from napari_mitoxai.tasks.figure_inputs import Inputs, factor_of
 from napari_mitoxai.tasks.figure_plots import plot_cell
+from napari_mitoxai.trust.recorded import FAILS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from napari_mitoxai.explain import MapStore
@@ -294,7 +293,8 @@ class _Opened:
             ground=below.image if below is not None else None,
             alone=panel.show == "map",
             limit=limit[1] if limit else None,
-            note=_red_and_green(below.legend) if below is not None else "",
+            warning=FAILS if panel.method in self._inputs.failures(store) else "",
+            note=". ".join(filter(None, (_red_and_green(below), self._scores(store, panel.method)))),
         )
 
     def _store_of(self, method: str) -> "MapStore":
@@ -310,6 +310,21 @@ class _Opened:
         raise MitoxaiError(
             f"{where} has no map by {method} (it has {known}): explain the section with it first."
         )
+
+    def _scores(self, store: "MapStore", method: str) -> str:
+        """The scores that are asked for, with their intervals; where there is none, that is said."""
+        if not self._spec.scores:
+            return ""
+        table = self._inputs.scores(store)
+        told = []
+        for name in self._spec.scores:
+            own = table[(table["method"] == method) & (table["score"] == name)]
+            if not len(own):
+                told.append(f"{name}: not computed")
+                continue
+            value, low, high = own[["value", "low", "high"]].to_numpy(float)[0]
+            told.append(f"{name} {value:.2g}" + (f" ({low:.2g} to {high:.2g})" if low == low else ""))
+        return "; ".join(told)
 
     def _fibres(self, panel: Panel) -> FibreCell:
         import numpy as np
@@ -416,8 +431,8 @@ def _cut(values: "NDArray[Any]", extent: Extent, seen: Extent) -> "tuple[NDArray
     return values[top:bottom, left:right], place
 
 
-def _red_and_green(legend: "Sequence[LegendEntry]") -> str:
-    colours = zip(("red", "green"), legend, strict=False)
+def _red_and_green(below: "Composite | None") -> str:
+    colours = zip(("red", "green"), below.legend if below is not None else (), strict=False)
     return "; ".join(f"{colour}: {entry.name}" for colour, entry in colours)
 
 
