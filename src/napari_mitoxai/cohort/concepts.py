@@ -229,7 +229,7 @@ def place_concepts(
     ]
     if twice:
         notes.insert(0, f"{twice} examples stand twice in the concept set and are used once.")
-    return PlacedConcepts(kept, (*notes, *_about(kept, geometry.patch_size)))
+    return PlacedConcepts(kept, (*notes, *remarks(kept, geometry.patch_size)))
 
 
 def _example(path: Path, number: int, row: dict[str, str]) -> ConceptExample:
@@ -297,7 +297,7 @@ def _refuse_empty(examples: Sequence[ConceptExample], kept: Sequence[PlacedExamp
             )
 
 
-def _about(kept: Sequence[PlacedExample], side: int) -> list[str]:
+def remarks(kept: Sequence[PlacedExample], side: int) -> list[str]:
     """What a user should know of concepts that can be used."""
     notes = []
     by_concept: dict[str, list[PlacedExample]] = {}

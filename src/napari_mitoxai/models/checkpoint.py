@@ -138,6 +138,15 @@ class Checkpoint:
         model.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
         return model.eval().requires_grad_(False)
 
+    def untrained(self, seed: int) -> nn.Module:
+        """The same network with random weights, in evaluation mode, frozen, on the CPU; the same seed gives the same weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = create(
+                self.architecture, len(self.panel), len(self.classes), head=self.head, mixing=self.mixing
+            )
+        return model.eval().requires_grad_(False)
+
     def channels_in(self, section: Section) -> list[int]:
         """The planes of a section that the model reads, matched by target.
 

@@ -75,6 +75,17 @@ Channels = Annotated[
 """Where one list of channels is chosen."""
 
 
+Mixing = Annotated[
+    int,
+    Field(
+        ge=0, le=64, title="Channel mixing",
+        description="Blend the channels to this many images before the network, with weights that tell which channels matter (DCMIX: 1); 0 for none.",
+        json_schema_extra=_MORE,
+    ),
+]  # fmt: skip
+"""Where a network with blended channels is made."""
+
+
 class TrainingParameters(PatchParameters):
     """The fields that `train` and `sweep` share; a protocol fills those that are not given."""
 
@@ -150,11 +161,7 @@ class TrainingParameters(PatchParameters):
     )  # fmt: skip
     base: Literal["trained", "frozen"] = Field(
         default="trained", title="Base",
-        description="frozen trains the dense head only, on features that are computed once.", json_schema_extra=_MORE,
-    )  # fmt: skip
-    mixing: int = Field(
-        default=0, ge=0, le=64, title="Channel mixing",
-        description="Blend the channels to this many images before the network, with weights that tell which channels matter (DCMIX: 1); 0 for none.",
+        description="frozen trains the dense head only, on features that are computed once; with channel mixing the blend too, through the base.",
         json_schema_extra=_MORE,
     )  # fmt: skip
     start_from: Path | None = Field(
@@ -186,9 +193,10 @@ class TrainingParameters(PatchParameters):
         default=0, ge=0, le=100, title="Whitening iterations",
         description="0 whitens exactly; else steps of the published iteration, which takes 10.", json_schema_extra=_MORE,
     )  # fmt: skip
+    mixing: Mixing = 0
     views: int = Field(
         default=3, ge=1, le=100, title="Views",
-        description="Augmented views of each training patch that a frozen base computes; the epochs choose among them.", json_schema_extra=_MORE,
+        description="Augmented views of each training patch that a frozen base computes; the epochs choose among them. Without meaning where channels are mixed.", json_schema_extra=_MORE,
     )  # fmt: skip
     test_share: float = Field(
         default=0.1, ge=0, lt=0.9, title="Test share", description="Of the patches, in a patch-random split.", json_schema_extra=_MORE
@@ -239,10 +247,6 @@ class TrainingParameters(PatchParameters):
     def _fits_together(self) -> "TrainingParameters":
         if self.base == "frozen" and self.head != "dense":
             raise ValueError("a frozen base needs --head dense: there is nothing else to train")
-        if self.base == "frozen" and self.mixing:
-            raise ValueError(
-                "a frozen base is computed once, before the mixing could learn: give --base trained, or leave --mixing out"
-            )
         if self.base == "frozen" and self.concepts is not None:
             raise ValueError(
                 "a frozen base is computed once, before its axes could be turned: give --base trained, or leave --concepts out"

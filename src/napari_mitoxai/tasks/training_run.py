@@ -55,6 +55,7 @@ from napari_mitoxai.training import (
 from napari_mitoxai.training.channel_shares import channel_shares, shares_over
 from napari_mitoxai.training.evaluation import accuracy_of, subject_scores
 from napari_mitoxai.training.examples import Examples
+from napari_mitoxai.training.frozen import freeze_behind_mixing
 from napari_mitoxai.training.memory import give_back
 from napari_mitoxai.training.state import StateFolder
 
@@ -215,7 +216,11 @@ def train_network(
     learning: torch.nn.Module = network
     examples: Examples = training
     checked: Examples | None = validation
-    if isinstance(network, WithHead) and parameters.base == "frozen":
+    if isinstance(network, WithMixing) and parameters.base == "frozen":
+        freeze_behind_mixing(
+            network
+        )  # what the base gives changes with the blend: its features cannot be kept
+    elif isinstance(network, WithHead) and parameters.base == "frozen":
         augmented = bool(parameters.augmentation) or parameters.jitter > 0
         examples = features_of(
             network.base, training, views=parameters.views if augmented else 1, precision=parameters.precision,
