@@ -16,7 +16,11 @@ from napari_mitoxai.simulate.signals import SIGNALS
 
 CLASS_SIGNAL = "gap_haze"  # between the fibres, so that it has nothing to do with the traits
 _SHARE = 0.08  # of the fibres that have a trait
-TRAITS = {"complex I loss": "complex_i_loss", "rim": "membrane_rim", "spots": "perinuclear_spots"}  # the signal that draws it
+TRAITS = {
+    "complex I loss": "complex_i_loss",
+    "rim": "membrane_rim",
+    "spots": "perinuclear_spots",
+}  # the signal that draws it
 _SHOWN = 0.004  # of a patch, at least, changed by what it is an example of
 _HIDDEN = 0.0005  # at most, by another
 
