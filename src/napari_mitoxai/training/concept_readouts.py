@@ -98,25 +98,25 @@ def importance(
     device = next(network.parameters()).device
     labels = torch.from_numpy(examples.labels)
     network.eval()
-    plain: list[Tensor] = []
     switched: dict[tuple[str, int], list[Tensor]] = {
         (name, axis): [] for name in layers for axis in range(len(whitening.concepts))
     }
-    order_of = [np.random.default_rng([seed, repeat]).permutation(len(examples)) for repeat in range(repeats)]
     with torch.no_grad(), CancellingMode(cancel or CancelToken()):
-        for repeat, order in enumerate(order_of):
-            pieces = np.array_split(order, max(round(len(order) / batch_size), 1))
-            parts: dict[tuple[str, int] | None, list[Tensor]] = {key: [] for key in (None, *switched)}
+        every = np.arange(len(examples))
+        plain = torch.cat([
+            network(examples.inputs(piece, 0, 0).to(device)).float().cpu() for piece in _pieces(every, batch_size)
+        ])  # fmt: skip
+        for repeat in range(repeats):
+            pieces = _pieces(np.random.default_rng([seed, repeat]).permutation(every), batch_size)
+            parts: dict[tuple[str, int], list[Tensor]] = {key: [] for key in switched}
             for indices in pieces:
                 inputs = examples.inputs(indices, 0, 0).to(device)
-                parts[None].append(network(inputs).float().cpu())
                 for name, axis in switched:
                     with _Switched(layers[name], axis):
                         parts[name, axis].append(network(inputs).float().cpu())
             back = np.argsort(np.concatenate(pieces))
-            plain.append(torch.cat(parts[None])[back])
-            for key in switched:
-                switched[key].append(torch.cat(parts[key])[back])
+            for key, own in parts.items():
+                switched[key].append(torch.cat(own)[back])
             progress(Progress("Switching concepts", repeat + 1, repeats))
     rows = []
     for (name, axis), logits in switched.items():
@@ -124,7 +124,7 @@ def importance(
             chosen = torch.ones(len(labels), dtype=torch.bool) if number is None else labels == number
             if not chosen.any():
                 continue
-            loss, right = _told(plain[0][chosen], labels[chosen])
+            loss, right = _told(plain[chosen], labels[chosen])
             each = [_told(one[chosen], labels[chosen]) for one in logits]
             ratios = [own / max(loss, 1e-12) for own, _ in each]
             rows.append({
@@ -136,6 +136,11 @@ def importance(
                 "patches": int(chosen.sum()),
             })  # fmt: skip
     return rows
+
+
+def _pieces(order: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
+    """Batches of about this size, none of which has one patch only where there are more."""
+    return np.array_split(order, max(len(order) // size, 1))
 
 
 class _Switched:
