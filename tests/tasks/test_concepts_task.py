@@ -118,13 +118,16 @@ def test_correlations_importances_and_paths_are_written_and_drawn(read_out):
         assert (read_out.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_overlay_is_a_store_with_a_channel_a_concept(read_out):
+def test_the_overlay_is_a_store_with_a_map_a_layer_and_concept(read_out):
     (path,) = read_out.overlays
     store = MapStore(path, "r")
-    assert set(store.methods) == {"concepts_layer1_0_bn1", "concepts_layer1_1_bn1"}
-    assert sorted(store.channels("concepts_layer1_0_bn1")) == ["normal", "pale"]
-    values = store.read("concepts_layer1_0_bn1")
-    assert values.shape == (2, 72, 72)
+    assert set(store.methods) == {
+        f"{concept}_{layer.replace('.', '_')}" for layer in LAYERS for concept in ("pale", "normal")
+    }
+    assert store.channels("pale_layer1_0_bn1") == ["pale"]
+    assert store.title("pale_layer1_0_bn1") == "pale in layer1.0.bn1"
+    values = store.read("pale_layer1_0_bn1")
+    assert values.shape == (1, 72, 72)
     assert np.nanstd(values) > 0.01
 
 

@@ -18,7 +18,7 @@ _PATIENT = {"UqCRC2": 0.25}  # in all fibres: a channel that no concept changes
 CONCEPTS = {
     "complex I loss": {"NDUFB8": 0.12, "GRIM19": 0.12},
     "COX-negative": {"COX4": 0.1, "MTCO1": 0.1},
-    "ragged red": {"SDHA": 3.0, "VDAC1": 2.0, "TOM22": 2.0},
+    "ragged red": {"SDHA": 5.0, "VDAC1": 2.0, "TOM22": 2.0},
 }
 _SHARE = 0.1  # of the fibres that show a concept
 _SHOWN = 0.2  # of a patch, at least, are fibres that show what it is an example of

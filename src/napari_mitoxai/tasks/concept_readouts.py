@@ -281,7 +281,7 @@ def _write_paths(
 
 
 def _write_overlay(subject: _Subject, path: Path, progress: ProgressCallback) -> Path:
-    """The activation of every concept at every place of a section, as a store of maps: a map a layer, a channel a concept."""
+    """The activation of every concept at every place of a section, as a store of maps: one a layer and concept."""
     checkpoint, parameters = subject.checkpoint, subject.parameters
     section = read_section(path)
     planes = checkpoint.channels_in(section)
@@ -311,11 +311,11 @@ def _write_overlay(subject: _Subject, path: Path, progress: ProgressCallback) ->
         "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
     }  # fmt: skip
     methods = {
-        f"concepts_{file_name(layer)}": {
-            "channels": list(subject.whitening.concepts), "signed": True, "title": f"Concepts in {layer}", "method": "concepts",
-            "parameters": {"layer": layer},
+        f"{file_name(concept)}_{file_name(layer)}": {
+            "channels": [concept], "signed": True, "title": f"{concept} in {layer}", "method": "concept", "parameters": {"layer": layer},
         }
         for layer in subject.whitening.layers
+        for concept in subject.whitening.concepts
     }  # fmt: skip
     target = subject.folder / "overlays" / f"{file_name(section.name)}.ome.zarr"
     target.parent.mkdir(exist_ok=True)
@@ -328,10 +328,8 @@ def _write_overlay(subject: _Subject, path: Path, progress: ProgressCallback) ->
         inputs = torch.from_numpy(checkpoint.scaling(patch))[None]
         given = axes_of(subject.network, inputs, subject.cancel).values()
         count = len(subject.whitening.concepts)
-        maps = {
-            method: F.interpolate(axes[:, :count].float(), (side, side), mode="bilinear")[0].cpu().numpy()
-            for method, axes in zip(methods, given, strict=True)
-        }
+        laid = [F.interpolate(axes[:, :count].float(), (side, side), mode="bilinear")[0] for axes in given]
+        maps = dict(zip(methods, torch.cat(laid)[:, None].cpu().numpy(), strict=True))
         for block, blended in blender.add(place, maps):
             for method in methods:
                 store.write_block(method, block, blended[method])
