@@ -1,8 +1,5 @@
 """A model with axes of concepts is read out in the window: numbers, overlays over the section, patches to click on."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from qtpy.QtWidgets import QToolButton
@@ -50,6 +47,7 @@ def test_the_axes_of_the_model_are_read_out(
     qtbot.waitUntil(lambda: bool(loaded), timeout=300_000)
     state.set_run(loaded[0])
     assert box.form.isVisibleTo(box)
+    child("concept_readout").expand(animate=False)
     box.form.set_values({"out": tmp_path / "axes", "top": 6})
     child("read_concepts_out").click()
     qtbot.waitUntil(lambda: len(box.gallery.findChildren(QToolButton)) == 6, timeout=300_000)
@@ -62,8 +60,3 @@ def test_the_axes_of_the_model_are_read_out(
     after = viewer.scene.camera.center if hasattr(viewer, "scene") else viewer.camera.center
     assert not np.allclose(before, after)
     assert not [text for severity, text in notifications if severity == "error"]
-    if place := os.environ.get("MITOXAI_PICTURES"):
-        child("concept_readout").parent()
-        box.show()
-        workspace.grab().save(str(Path(place) / "concept_axes.png"))
-        viewer.window._qt_window.grab().save(str(Path(place) / "concept_axes_window.png"))

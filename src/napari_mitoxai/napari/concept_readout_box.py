@@ -162,7 +162,7 @@ def _told(result: ConceptsResult) -> str:
         for row in result.importance
         if row["class"] == "all"
     }
-    cells = [("concept", "layer", "purity", "of subjects", "importance")]
+    cells = [("concept", "layer", "purity", "on", "loss ×")]
     cells += [
         (
             row["concept"], row["layer"], f"{row['auc']:.2f}", row["subjects"], f"{matters[row['layer'], row['concept']]:.2f}",
@@ -172,6 +172,6 @@ def _told(result: ConceptsResult) -> str:
     table = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
     notes = "<br>".join(escape(note) for note in result.notes)
     return (
-        f'<table cellpadding="3" cellspacing="0">{table}</table><p>Purity is the AUC of an axis; an importance of 1 says that the call does '
-        f"not need the concept.<br>{notes}<br>Kept in {escape(result.folder.name)}.</p>"
+        f'<table cellpadding="3" cellspacing="0">{table}</table><p>Purity is the AUC of an axis, on examples of these subjects. '
+        f"Loss × is how many times larger the loss is when patches get each other's axis: at 1 the call does not need the concept.<br>{notes}<br>Kept in {escape(result.folder.name)}.</p>"
     )
