@@ -43,18 +43,18 @@ class Calls:
         By protein.
     reference : str
         The mass channel.
-    value : str
-        What the logarithm was taken of, as ``mean + 1``.
     notes : list of str
         What a user should know.
+    value : str
+        What the logarithm was taken of, as ``mean + 1``; empty where it is not known.
     """
 
     fibres: pd.DataFrame
     subjects: pd.DataFrame
     lines: dict[str, ControlLine]
     reference: str
-    value: str
     notes: list[str]
+    value: str = ""
 
     @property
     def proteins(self) -> list[str]:
@@ -162,8 +162,8 @@ def call_fibres(
         subjects.reset_index(drop=True),
         lines,
         mass_name,
-        _described(values, added),
         _notes(fibres, subjects, names, controls, resamples),
+        _described(values, added),
     )
 
 

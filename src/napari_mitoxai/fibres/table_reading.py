@@ -79,7 +79,7 @@ def read_fibre_tables(
     tables, offsets, without = [], [], [pd.DataFrame(columns=["section"])]
     places: set[str] = set()
     for path in paths:
-        raw = _read(path)
+        raw = read_table(path)
         if {"section", "fibre"} <= set(raw):
             nothing = raw["fibre"].isna()  # a line that names a section without a fibre
             without.append(
@@ -160,7 +160,14 @@ def _as_ours(raw: pd.DataFrame, path: Path, statistic: str) -> tuple[pd.DataFram
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as it lies on the disk, CSV or Parquet; names stay names.
+
+    Raises
+    ------
+    MitoxaiError
+        If it is not there, or no table.
+    """
     if not path.is_file():
         raise MitoxaiError(f"{path} is not there: check the path of the fibre table.")
     try:
@@ -278,7 +285,7 @@ def _with_subjects(table: pd.DataFrame, subjects: Path | None) -> pd.DataFrame:
         )
     )
     if subjects is not None:
-        given = _read(subjects)
+        given = read_table(subjects)
         if not {"section", "subject"} <= set(given.columns):
             raise MitoxaiError(
                 f"{subjects.name} has no columns section and subject: give a table section, subject, group."

@@ -26,7 +26,7 @@ class MitoPlot:
     reference, protein, subject : str
         Of the axes and of the title.
     value : str
-        What the axes' logarithms are of, as ``mean + 1``.
+        What the axes' logarithms are of, as ``mean + 1``; empty where it is not known.
     controls : ndarray
         (2, N), logged mass and protein of the control fibres.
     fibres : pandas.DataFrame
@@ -61,6 +61,10 @@ def mito_plot(calls: Calls, protein: str, subject: str) -> MitoPlot:
         fibres,
         calls.lines[protein],
     )
+
+
+def _axis(name: str, value: str) -> str:
+    return f"ln({name} {value})" if value else f"ln {name}"
 
 
 def draw_mito(axes: Any, plot: MitoPlot, *, ink: str = "black", size: float = 8) -> Any:
@@ -101,8 +105,8 @@ def draw_mito(axes: Any, plot: MitoPlot, *, ink: str = "black", size: float = 8)
     axes.plot(grid, fit, color=ink, linewidth=1)
     for edge in (fit - half, fit + half):
         axes.plot(grid, edge, color=ink, linewidth=0.8, linestyle="--")
-    axes.set_xlabel(f"ln({plot.reference} {plot.value})", color=ink, fontsize=size)
-    axes.set_ylabel(f"ln({plot.protein} {plot.value})", color=ink, fontsize=size)
+    axes.set_xlabel(_axis(plot.reference, plot.value), color=ink, fontsize=size)
+    axes.set_ylabel(_axis(plot.protein, plot.value), color=ink, fontsize=size)
     share = (plot.fibres["status"] == Status.DEFICIENT.value).mean() if len(plot.fibres) else np.nan
     axes.set_title(
         f"{plot.subject}: {share:.1%} of {len(plot.fibres):,} deficient" if len(plot.fibres) else f"{plot.subject}: no fibres",
