@@ -25,9 +25,11 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.fibre_editor import FibreEditor
+from napari_mitoxai.napari.trust_box import TrustBox
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -176,6 +178,12 @@ def main() -> None:
         workspace.show_tab("Explain")
         press("explain")
         keep("explain")
+        trust = workspace.findChild(QCollapsible, "trust")
+        trust.expand(animate=False)
+        press("check_maps")
+        trust.findChild(TrustBox).reveal(trust.findChild(QLabel, "trust_says"))
+        keep("trust")
+        trust.collapse(animate=False)
         viewer.theme = "light"
         keep("explain_light")
         viewer.theme = "dark"
