@@ -99,7 +99,11 @@ def test_random_weights(rng):
 
     def explain(model, inputs, targets, **_):
         asked = model if isinstance(model, torch.nn.Module) else model.get_model()
-        return attribute(asked, np.asarray(inputs, np.float32), "input_x_gradient", 1).numpy().sum(1, keepdims=True)
+        return (
+            attribute(asked, np.asarray(inputs, np.float32), "input_x_gradient", 1)
+            .numpy()
+            .sum(1, keepdims=True)
+        )
 
     metric = quantus.MPRT(layer_order="top_down", seed=3, return_last_correlation=True, abs=False, **QUIET)
     theirs = metric(

@@ -1,4 +1,4 @@
-"""Judge explanation methods on a section: are they faithful, steady, and more than a picture of the image."""
+"""Judge explanation methods on a section; with --simulate on simulated ones whose truth is known, by other options."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -20,7 +20,7 @@ FAILS = "fails the sanity check"
 BASELINES = ("random", "edge_detector")
 """Methods that know nothing of the class: judged beside the others, also where a store has no maps of them."""
 
-_FILE = "trust.json"
+SCORES_FILE = "trust.json"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def record_scores(
         }
     known = entry["fails_sanity"] if fails_sanity is None else fails_sanity
     kept[method] = {"scores": list(rows.values()), "fails_sanity": known}
-    write_json(maps / _FILE, {"methods": kept})
+    write_json(maps / SCORES_FILE, {"methods": kept})
 
 
 def read_scores(maps: Path) -> "pd.DataFrame":
@@ -126,7 +126,7 @@ def sanity_failures(maps: Path) -> set[str]:
 
 
 def _read(maps: Path) -> dict[str, Any]:
-    path = Path(maps) / _FILE
+    path = Path(maps) / SCORES_FILE
     if not path.exists():
         return {}
     content = read_json(path)
