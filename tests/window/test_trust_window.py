@@ -53,7 +53,7 @@ def test_scores_are_shown_and_a_failing_map_says_so(judged, viewer, child, qtbot
     assert rows == ["random", "edge_detector", "gradient"]
     kept = read_scores(maps).set_index(["method", "score"])["value"]
     assert table.item(2, 0).text() == f"{kept['gradient', 'deletion']:.2f}"
-    assert table.item(1, 4).text() == "1.00"
+    assert table.item(1, 3).text() == "1.00"
     assert table.item(0, 2).text() == "–"  # ROAD was not asked for
     assert "t.csv" in child("trust_says").text()
     names = [layer.name for layer in viewer.layers]

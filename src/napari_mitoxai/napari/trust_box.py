@@ -29,15 +29,9 @@ if TYPE_CHECKING:
 
 _ASKED = ("out", "checks", "patches", "fill", "region", "steps", "values", "seeds", "overwrite")
 # a column each: what fits, one of every kind; all others are in the table that is written
-_SHOWN = {
-    "deletion": "Del.",
-    "insertion": "Ins.",
-    "road": "ROAD",
-    "infidelity": "Infid.",
-    "randomisation_rank": "Rand.",
-}
+_SHOWN = {"deletion": "Del.", "insertion": "Ins.", "road": "ROAD", "randomisation_rank": "Rand."}
 _ARROWS = {"higher": "↑", "lower": "↓"}
-_FAILED = QColor("#d55e00")
+_FAILED = QColor("#e8762c")  # seen on dark and on light
 _ROW = 24  # pixels
 
 
@@ -205,6 +199,7 @@ def _score_table() -> QTableWidget:
     if rows is not None:
         rows.setDefaultSectionSize(_ROW)
         rows.setMaximumWidth(130)
+    table.setStyleSheet("QTableWidget {font-size: 11px} QHeaderView::section {font-size: 11px; padding: 2px}")
     table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     return table

@@ -100,7 +100,7 @@ class TrustParameters(TaskParameters):
     )  # fmt: skip
     fill: Literal["zero", "mean", "blur", "noise"] = Field(
         default="blur", title="Filled with",
-        description="What deletion, insertion and infidelity put in place of what is removed; pixel flipping uses all of them.",
+        description="What deletion and insertion put in place of what is removed; pixel flipping uses all of them.",
         json_schema_extra=_ADVANCED,
     )  # fmt: skip
     region: int = Field(
