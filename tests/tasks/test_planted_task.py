@@ -95,12 +95,12 @@ def test_a_network_that_did_not_learn_is_not_scored(tmp_path, monkeypatch, one_t
         planted_run, "predict", lambda network, inputs, **_: np.full((len(inputs), 2), 0.5, np.float32)
     )
     with pytest.raises(MitoxaiError, match=r"did not learn the signal \(50%.*--epochs"):
-        planted.run(PlantedParameters(out=tmp_path / "planted", **SMALL))
+        planted.run(PlantedParameters(out=tmp_path / "planted", **SMALL | {"learnt": 0.6}))
     told = tmp_path / "planted" / "models" / "complex_i_loss_seed0" / "model.json"
     model = json.loads(told.read_text())
     assert (model["learnt"], model["explained"], model["epochs"]) == (False, 0, 1)
     with pytest.raises(MitoxaiError, match="did not learn"):
-        planted.run(PlantedParameters(out=tmp_path / "planted", **SMALL | {"epochs": 2}))
+        planted.run(PlantedParameters(out=tmp_path / "planted", **SMALL | {"learnt": 0.6, "epochs": 2}))
     assert json.loads(told.read_text())["epochs"] == 2
 
 

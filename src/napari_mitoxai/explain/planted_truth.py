@@ -50,9 +50,9 @@ class Found:
         """For a person: ``Complex I loss: 62 % (48 to 76, chance 22 %), 3rd of 19``."""
         interval = f"{100 * self.low:.0f} to {100 * self.high:.0f}, " if self.low == self.low else ""
         said = f"{SIGNALS[self.signal].title}: {self.value:.0%} ({interval}chance {self.chance:.0%}), "
-        said += f"{ordinal(self.place)} of {self.methods}" + (
-            "" if self.above_chance else ", not above chance"
-        )
+        said += f"{ordinal(self.place)} of {self.methods}"
+        if self.above_chance is False:
+            said += ", not told from chance"
         if self.channel_named is not None:
             said += f"; the right protein named in {self.channel_named:.0%} of the patches"
         return said.replace("%", " %")

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import read_json, refuse_existing, write_json, written_beside
 from napari_mitoxai.explain import available, resolve
-from napari_mitoxai.simulate.signals import SIGNALS
+from napari_mitoxai.simulate.signals import SIGNALS, get_signal
 from napari_mitoxai.tasks.agree import BASELINES
 from napari_mitoxai.tasks.parameters import TaskParameters
 
@@ -39,7 +39,7 @@ class PlantedParameters(TaskParameters):
         default=False, title="Quick",
         description="One network a signal and few patches: a first look in minutes, without intervals.",
     )  # fmt: skip
-    signals: list[Literal[tuple(SIGNALS)]] = Field(  # type: ignore[valid-type]
+    signals: list[str] = Field(
         default=["complex_i_loss", "membrane_rim", "perinuclear_spots", "tissue_gaps"],
         min_length=1, title="Signals", description=f"What the simulated patients carry: {', '.join(SIGNALS)}.",
     )  # fmt: skip
@@ -86,15 +86,15 @@ class PlantedParameters(TaskParameters):
     def _filled_for_a_quick_look(cls, given: Any) -> Any:
         return {**_QUICK, **given} if isinstance(given, Mapping) and given.get("quick") else given
 
-    @field_validator("methods")
+    @field_validator("signals", "methods")
     @classmethod
-    def _known_methods(cls, labels: list[str]) -> list[str]:
-        for label in labels:
+    def _known(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        for name in names:
             try:
-                resolve(label)
+                get_signal(name) if info.field_name == "signals" else resolve(name)
             except MitoxaiError as error:
                 raise ValueError(str(error)) from error
-        return labels
+        return names
 
     def all_methods(self) -> list[str]:
         """The methods to run: those asked for, and the baselines."""
