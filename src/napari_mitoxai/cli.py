@@ -201,7 +201,13 @@ def _typed_in(context: typer.Context, given: dict[str, Any]) -> list[str]:
 
 
 def _add_command(
-    name: str, module_name: str, model_name: str, tell: Callable[[Any], None], *, hidden: bool = False
+    name: str,
+    module_name: str,
+    model_name: str,
+    tell: Callable[[Any], None],
+    *,
+    hidden: bool = False,
+    epilog: str | None = None,
 ) -> None:
     """Make a command of a task module: its options from the parameter model, its help from `run`."""
     module = import_module(f"napari_mitoxai.tasks.{module_name}")
@@ -671,7 +677,13 @@ _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("aggregate", "aggregate", "AggregateParameters", _tell_aggregate)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
-_add_command("trust", "trust", "TrustParameters", _tell_trust)
+_add_command(
+    "trust",
+    "trust",
+    "TrustParameters",
+    _tell_trust,
+    epilog="With --simulate, methods are judged where the truth is known: mitoxai trust --simulate --help.",
+)
 _add_command("trust-simulate", "planted", "PlantedParameters", _tell_planted, hidden=True)
 _add_command("channels", "channels", "ChannelsParameters", _tell_channels)
 _add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import read_json, refuse_existing, write_json, written_beside
 from napari_mitoxai.explain import available, resolve
-from napari_mitoxai.simulate.signals import SIGNALS, get_signal
+from napari_mitoxai.simulate.signals import SIGNALS
 from napari_mitoxai.tasks.agree import BASELINES
 from napari_mitoxai.tasks.parameters import TaskParameters
 
@@ -39,9 +39,9 @@ class PlantedParameters(TaskParameters):
         default=False, title="Quick",
         description="One network a signal and few patches: a first look in minutes, without intervals.",
     )  # fmt: skip
-    signals: list[str] = Field(
+    signals: list[Literal[tuple(SIGNALS)]] = Field(  # type: ignore[valid-type]
         default=["complex_i_loss", "membrane_rim", "perinuclear_spots", "tissue_gaps"],
-        min_length=1, title="Signals", description=f"What the simulated patients carry: {', '.join(SIGNALS)}.",
+        min_length=1, title="Signals", description="What the simulated patients carry.",
     )  # fmt: skip
     methods: list[str] = Field(
         default=[], title="Methods",
@@ -86,15 +86,15 @@ class PlantedParameters(TaskParameters):
     def _filled_for_a_quick_look(cls, given: Any) -> Any:
         return {**_QUICK, **given} if isinstance(given, Mapping) and given.get("quick") else given
 
-    @field_validator("signals", "methods")
+    @field_validator("methods")
     @classmethod
-    def _known(cls, names: list[str], info: ValidationInfo) -> list[str]:
-        for name in names:
+    def _known(cls, labels: list[str]) -> list[str]:
+        for label in labels:
             try:
-                get_signal(name) if info.field_name == "signals" else resolve(name)
+                resolve(label)
             except MitoxaiError as error:
                 raise ValueError(str(error)) from error
-        return names
+        return labels
 
     def all_methods(self) -> list[str]:
         """The methods to run: those asked for, and the baselines."""
