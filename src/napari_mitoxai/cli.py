@@ -207,7 +207,7 @@ def _add_command(
     tell: Callable[[Any], None],
     *,
     hidden: bool = False,
-    epilog: str | None = None,
+    more: str = "",
 ) -> None:
     """Make a command of a task module: its options from the parameter model, its help from `run`."""
     module = import_module(f"napari_mitoxai.tasks.{module_name}")
@@ -253,7 +253,7 @@ def _add_command(
     fields.sort(key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
-    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0]
+    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0] + (f"\n\n{more}" if more else "")
     app.command(name, cls=_Command, hidden=hidden)(command)
 
 
@@ -682,7 +682,7 @@ _add_command(
     "trust",
     "TrustParameters",
     _tell_trust,
-    epilog="With --simulate, methods are judged where the truth is known: mitoxai trust --simulate --help.",
+    more="With --simulate, methods are judged where the truth is known: mitoxai trust --simulate --help.",
 )
 _add_command("trust-simulate", "planted", "PlantedParameters", _tell_planted, hidden=True)
 _add_command("channels", "channels", "ChannelsParameters", _tell_channels)

@@ -14,6 +14,7 @@ COLUMNS = [
     "above_chance", "above_edges",
 ]  # fmt: skip
 _EDGES = "edge_detector"
+_DIGITS = 4
 
 
 def t_interval(values: Collection[float]) -> tuple[float, float, float]:
@@ -81,6 +82,7 @@ def over_seeds(patches: pd.DataFrame, baselines: Collection[str] = ()) -> pd.Dat
                 }
             )
     table = pd.DataFrame(rows, columns=COLUMNS)
+    table = table.round({"value": _DIGITS})  # methods that are the same but for rounding share a place
     placed = ~table["method"].isin(list(baselines))
     groups = table[placed].groupby(["signal", "score"], sort=False)
     table["place"] = groups["value"].rank(ascending=False, method="min").astype("Int64")
