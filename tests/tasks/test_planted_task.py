@@ -111,8 +111,9 @@ def test_another_folder_is_not_touched(tmp_path):
 
 
 def test_quick_fills_what_is_not_given():
-    quick = PlantedParameters(out="x", quick=True)
-    assert (quick.seeds, quick.patches) == (1, 2)
+    quick, whole = PlantedParameters(out="x", quick=True), PlantedParameters(out="x")
+    assert (quick.seeds, len(quick.signals)) == (1, 2)
+    assert quick.patches == whole.patches  # so that a quick look can be gone on with
     assert PlantedParameters(out="x", quick=True, seeds=2).seeds == 2
     assert PlantedParameters(out="x").seeds > 1
 

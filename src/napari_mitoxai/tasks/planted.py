@@ -24,7 +24,7 @@ OVERLAP = 0.5  # of patches, in training and when they are called
 LEAST_TRUTH = 0.01  # share of a patch that shows the signal
 CONFIG_FILE = "planted.json"
 _MAY_GROW = {"out", "signals", "methods", "seeds", "epochs", "quick", "device"}
-_QUICK = {"seeds": 1, "patches": 2, "epochs": 3}
+_QUICK = {"seeds": 1, "epochs": 3, "signals": ["complex_i_loss", "tissue_gaps"]}  # those that are learnt soon
 _MORE: dict[str, Any] = {"advanced": True}
 
 
@@ -37,7 +37,7 @@ class PlantedParameters(TaskParameters):
     )
     quick: bool = Field(
         default=False, title="Quick",
-        description="One network a signal and few patches: a first look in minutes, without intervals.",
+        description="One network for each of the two signals that are learnt soon: a first look in minutes, without intervals.",
     )  # fmt: skip
     signals: list[Literal[tuple(SIGNALS)]] = Field(  # type: ignore[valid-type]
         default=["complex_i_loss", "membrane_rim", "perinuclear_spots", "tissue_gaps"],
@@ -73,7 +73,7 @@ class PlantedParameters(TaskParameters):
         json_schema_extra=_MORE,
     )  # fmt: skip
     epochs: int = Field(
-        default=8, ge=1, le=1000, title="Epochs",
+        default=12, ge=1, le=1000, title="Epochs",
         description="How often training goes over all patches; with more, networks that learnt nothing are trained anew.",
         json_schema_extra=_MORE,
     )  # fmt: skip
