@@ -208,6 +208,7 @@ def _add_command(
     *,
     hidden: bool = False,
     resumes: bool = False,
+    more: str = "",
 ) -> None:
     """Make a command of a task module: its options from the parameter model, its help from `run`; `resumes` if a cancelled one goes on."""
     module = import_module(f"napari_mitoxai.tasks.{module_name}")
@@ -262,7 +263,7 @@ def _add_command(
     fields.sort(key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
-    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0]
+    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0] + (f"\n\n{more}" if more else "")
     app.command(name, cls=_Command, hidden=hidden)(command)
 
 
@@ -691,7 +692,14 @@ _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("aggregate", "aggregate", "AggregateParameters", _tell_aggregate)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
-_add_command("trust", "trust", "TrustParameters", _tell_trust, resumes=True)
+_add_command(
+    "trust",
+    "trust",
+    "TrustParameters",
+    _tell_trust,
+    resumes=True,
+    more="With --simulate, methods are judged where the truth is known: mitoxai trust --simulate --help.",
+)
 _add_command("trust-simulate", "planted", "PlantedParameters", _tell_planted, hidden=True, resumes=True)
 _add_command("channels", "channels", "ChannelsParameters", _tell_channels)
 _add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)

@@ -30,6 +30,7 @@ from napari_mitoxai.tasks.explain import ExplainParameters, ExplainResult, expla
 if TYPE_CHECKING:
     from napari_mitoxai.napari.runs import RunSummary
 
+_WHAT_PLACES_ARE = "1st, 2nd …: place in finding a planted truth. Hover over a method for more."
 _USUAL = ("grad_cam", "guided_backprop", "lrp_epsilon")
 # what this tab has widgets of its own for
 _FILLED_IN = (
@@ -67,6 +68,7 @@ class ExplainPanel(TaskPanel):
             ExplainParameters, leave_out=_FILLED_IN, choices={"methods": choices}, browse={"out": "save"}
         )
         self.form.set_values({"methods": list(_USUAL)})
+        self.form.add_note("methods", wrapped(_WHAT_PLACES_ARE, "planted_truth", dim=True))
         self._missing = wrapped(name="what_is_missing")
         self._target, self._against = _class_box("target"), _class_box("against")
         self._area = AreaChooser(state)
