@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
+from napari_mitoxai.napari.figure_panel import FigurePanel
 from napari_mitoxai.napari.oxphos_panel import OxphosPanel
 from napari_mitoxai.napari.relevance_panel import RelevancePanel
 from napari_mitoxai.napari.section_panel import SectionPanel
@@ -68,6 +69,7 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Train": TrainPanel,
     "Explain": ExplainPanel,
     "Relevance": RelevancePanel,
+    "Figure": FigurePanel,
 }
 
 
@@ -148,3 +150,9 @@ class RelevanceDock(_OneDock):
     """Ask where the relevance falls."""
 
     title = "Relevance"
+
+
+class FigureDock(_OneDock):
+    """Take the figure to the paper."""
+
+    title = "Figure"
