@@ -17,6 +17,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
+from napari_mitoxai.napari.compare_panel import ComparePanel
+from napari_mitoxai.napari.concepts_panel import ConceptsPanel
+from napari_mitoxai.napari.embedding_panel import EmbeddingPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
 from napari_mitoxai.napari.figure_panel import FigurePanel
@@ -68,7 +71,10 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Cohort": CohortPanel,
     "Train": TrainPanel,
     "Explain": ExplainPanel,
+    "Concepts": ConceptsPanel,
     "Relevance": RelevancePanel,
+    "Embedding": EmbeddingPanel,
+    "Compare": ComparePanel,
     "Figure": FigurePanel,
 }
 
@@ -146,10 +152,28 @@ class ExplainDock(_OneDock):
     title = "Explain"
 
 
+class ConceptsDock(_OneDock):
+    """Name what fibres and shapes show, and test it on the model."""
+
+    title = "Concepts"
+
+
 class RelevanceDock(_OneDock):
     """Ask where the relevance falls."""
 
     title = "Relevance"
+
+
+class EmbeddingDock(_OneDock):
+    """See whether a network learnt the disease or the people."""
+
+    title = "Embedding"
+
+
+class CompareDock(_OneDock):
+    """Compare explanation maps."""
+
+    title = "Compare"
 
 
 class FigureDock(_OneDock):
