@@ -30,6 +30,7 @@ from superqt import QCollapsible
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.fibre_editor import FibreEditor
 from napari_mitoxai.napari.trust_box import TrustBox
+from napari_mitoxai.napari.figure_panel import FigurePanel
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -196,6 +197,13 @@ def main() -> None:
         for layer in viewer.layers:  # the fibres' colours, on the membrane alone
             layer.visible = "fibres" in layer.name or "Dystrophin" in layer.name
         keep("relevance")
+        for layer in viewer.layers:
+            layer.visible = any(name in layer.name for name in ("Dystrophin", "TOM22", "NDUFB8", "fibres"))
+        workspace.show_tab("Figure")
+        figure = workspace.findChild(FigurePanel)
+        figure.columns.set_value([key for key in figure.columns.value() if key != "fibres"])
+        wait_until(lambda: figure.preview.pixels is not None and figure.settled)
+        keep("figure")
         viewer.close()
 
 
