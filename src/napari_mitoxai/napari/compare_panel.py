@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QPush
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
 from napari_mitoxai.fibres.relevance import POOLED
+from napari_mitoxai.napari.aggregate_box import AggregateBox
+from napari_mitoxai.napari.agreement_box import AgreementBox
 from napari_mitoxai.napari.compare_cells import (
     CellMap,
     Contrast,
@@ -22,12 +24,14 @@ from napari_mitoxai.napari.compare_planes import Ingredient
 from napari_mitoxai.napari.comparison import BLINK, BLINK_KEY, SIDE_BY_SIDE, SWIPE, SWIPE_KEY
 from napari_mitoxai.napari.fibre_readout import FibreReadout
 from napari_mitoxai.napari.fields import wrapping
+from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.map_tree import MapTree
 from napari_mitoxai.napari.opening import open_section
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
+from napari_mitoxai.tasks.agree import EVERY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +47,7 @@ class ComparePanel(TaskPanel):
     def __init__(self, state: WindowState) -> None:
         super().__init__(state, "compare_panel")
         self._comparison = state.comparison
+        self._then = SIDE_BY_SIDE
         self._missing = wrapped(name="what_is_missing")
         self.maps = MapTree(state)
         self._channel = _box("compared_channel", "Whose relevance the maps show. A map that does not tell channels apart has one cell in any case.")  # fmt: skip
@@ -77,6 +82,10 @@ class ComparePanel(TaskPanel):
         self.add(self._two)
         self.readout = FibreReadout(state)
         self.add(self.readout)
+        self.agreement = AgreementBox(state, self.maps)
+        self.agreement.pair_chosen.connect(self._on_pair_chosen)
+        self.add(self.agreement)
+        self.add(folded("Combine checkpoints", "combine_checkpoints", AggregateBox(state, self.maps)))
         self._column.addStretch(1)
         self.maps.changed.connect(self._on_maps)
         self._contrast.activated.connect(lambda _: self._comparison.set_contrast(self.contrast))
@@ -175,14 +184,14 @@ class ComparePanel(TaskPanel):
     def _start(self) -> None:
         self.compare(self.choices())
 
-    def compare(self, choices: list[MapChoice], on_done: Any = None) -> None:
+    def compare(self, choices: list[MapChoice], then: str = SIDE_BY_SIDE) -> None:
         """Show maps beside each other, as the tab says.
 
         Parameters
         ----------
         choices : list of MapChoice
-        on_done : callable, optional
-            Called when all cells were asked for.
+        then : str
+            What to show of the first two when all are there.
         """
         contrast, outlined = self.contrast, self.outlined
         known = self._open_tissues()
@@ -212,8 +221,7 @@ class ComparePanel(TaskPanel):
             cells, tissues = done
             self._comparison.begin(cells, tissues, outlined=outlined)
             self._comparison.set_score(self._score.currentText())
-            if on_done is not None:
-                on_done()
+            self._then = then
 
         self._state.runner.run("Comparing", work, on_done=show)
 
@@ -261,6 +269,9 @@ class ComparePanel(TaskPanel):
         if titles:
             self._first.setCurrentIndex(comparison.pair[0])
             self._second.setCurrentIndex(comparison.pair[1])
+        if complete and self._then != SIDE_BY_SIDE:
+            then, self._then = self._then, SIDE_BY_SIDE
+            self._choose_mode(then)
         self._curtain.blockSignals(True)
         self._curtain.setValue(round(comparison.curtain * _SLIDER))
         self._curtain.blockSignals(False)
@@ -270,6 +281,48 @@ class ComparePanel(TaskPanel):
         self._comparison.pair = pair
         if self._comparison.mode != SIDE_BY_SIDE:
             self._choose_mode(self._comparison.mode)
+
+    def _on_pair_chosen(self, section: str, first: str, second: str) -> None:
+        """Two methods of the agreement's table, under a curtain; if they are not compared now, they will be.
+
+        Parameters
+        ----------
+        section : str
+            A section's name, or `EVERY`: then the first that has both.
+        first, second : str
+            As `mitoxai agree` names them.
+        """
+        chosen = [choice for choice in self._named(section, first, second) if choice is not None]
+        if len(chosen) < 2:
+            show_info(
+                f"The maps by {first} and {second} are not in the list above any more: add their store again."
+            )
+            return
+        cells = [cell.choice for cell in self._comparison.cells]
+        if self._comparison.complete and all(choice in cells for choice in chosen):
+            self._first.setCurrentIndex(cells.index(chosen[0]))
+            self._second.setCurrentIndex(cells.index(chosen[1]))
+            self._choose_mode(SWIPE)
+        else:
+            self.compare(chosen, then=SWIPE)
+
+    def _named(self, section: str, *names: str) -> list[MapChoice | None]:
+        """The maps, channels summed, that a table names: by the method, with the store's name behind it where several have it."""
+        about = {store: self.maps.section_of(store) for store in self.maps.stores()}
+        for wanted in [section] if section != EVERY else dict.fromkeys(about.values()):
+            found: list[MapChoice | None] = []
+            for name in names:
+                every = [
+                    MapChoice(Path(store), method)
+                    for store, own in about.items()
+                    if own == wanted
+                    for method in self.maps.methods_of(store)
+                    if name in (method, f"{method} ({Path(store).name.removesuffix('.ome.zarr')})")
+                ]
+                found.append(every[0] if every else None)
+            if all(found):
+                return found
+        return [None] * len(names)
 
     def _choose_mode(self, mode: str) -> None:
         comparison, pair = self._comparison, (self._first.currentIndex(), self._second.currentIndex())
