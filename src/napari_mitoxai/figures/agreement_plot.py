@@ -154,7 +154,7 @@ def draw_tree(
     axes.set_xlabel("1 - rank correlation", fontsize=size + 1)
     for spine in ("top", "left", "right"):
         axes.spines[spine].set_visible(False)
-    _slant(axes.get_yticklabels(), baselines)
+    slant(axes.get_yticklabels(), baselines)
 
 
 def draw_matrix(
@@ -188,7 +188,7 @@ def draw_matrix(
     axes.set_xticks(range(len(names)), names, fontsize=size, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.tick_params(length=0)
-    _slant([*axes.get_xticklabels(), *axes.get_yticklabels()], baselines)
+    slant([*axes.get_xticklabels(), *axes.get_yticklabels()], baselines)
     if len(names) <= _MOST_WRITTEN:
         for (row, column), value in np.ndenumerate(matrix):
             if row != column and np.isfinite(value):
@@ -210,7 +210,8 @@ def _letter(axes: Any, number: int, title: str) -> None:
     axes.set_title(f"{'abcdefgh'[number]}  {title}", loc="left", fontsize=8)
 
 
-def _slant(labels: Any, baselines: Collection[str]) -> None:
+def slant(labels: Any, baselines: Collection[str]) -> None:
+    """Set labels of methods that know nothing of the class in italics."""
     for label in labels:
         if label.get_text().partition(" (")[0].partition("@")[0] in baselines:
             label.set_fontstyle("italic")

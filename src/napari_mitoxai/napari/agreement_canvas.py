@@ -8,14 +8,22 @@ from matplotlib.figure import Figure
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 
-from napari_mitoxai.figures.agreement_plot import draw_matrix, draw_tree, matrix_of, methods_of, ordered
+from napari_mitoxai.figures.agreement_plot import (
+    draw_matrix,
+    draw_tree,
+    matrix_of,
+    methods_of,
+    ordered,
+    slant,
+)
 from napari_mitoxai.tasks.agree import BASELINES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ROW_PX = 22  # a method's
-_LEAST_PX = 230  # of each plot
+_ROOM_PX = 150  # for the names below and the scale above
+_LEAST_PX = 240
 
 
 class AgreementCanvas(FigureCanvasQTAgg):
@@ -58,22 +66,27 @@ class AgreementCanvas(FigureCanvasQTAgg):
             names = methods_of(table)
             tree, order = ordered(matrix_of(table, measure, names))
             self._names = [names[index] for index in order]
-            rows = max(_ROW_PX * len(names) + 110, _LEAST_PX), max(_ROW_PX * len(names) + 50, 120)
-            above, below = self.figure.subplots(2, 1, height_ratios=rows)
+            beside, axes = self.figure.subplots(1, 2, width_ratios=(1, 3))
+            draw_tree(beside, tree, self._names, BASELINES, ink=ink, size=7)
+            beside.set_yticks([])  # its rows are those of the matrix
+            beside.set_xlabel("1 - value", fontsize=7, color=ink)
+            beside.set_facecolor(back)
             drawn = draw_matrix(
-                above, matrix_of(table, measure, self._names), self._names, BASELINES, measure, size=7
+                axes, matrix_of(table, measure, self._names), self._names, BASELINES, measure, size=7
             )
-            bar = self.figure.colorbar(drawn, ax=above, location="top", shrink=0.7, aspect=25)
+            axes.set_aspect("auto")
+            axes.yaxis.tick_right()
+            axes.tick_params(length=0)
+            axes.set_xticks(range(len(names)), self._names, fontsize=7, rotation=90)
+            slant([*axes.get_xticklabels(), *axes.get_yticklabels()], BASELINES)
+            bar = self.figure.colorbar(drawn, ax=[beside, axes], location="top", shrink=0.6, aspect=25)
             bar.ax.tick_params(labelsize=7, colors=ink)
-            draw_tree(below, tree, self._names, BASELINES, ink=ink, size=7)
-            below.set_xlabel("1 - agreement", fontsize=8, color=ink)
-            below.set_facecolor(back)
-            for axes in (above, below):
-                axes.tick_params(colors=ink)
-                for spine in axes.spines.values():
+            for each in (beside, axes):
+                each.tick_params(colors=ink)
+                for spine in each.spines.values():
                     spine.set_color(ink)
-            self._matrix = above
-            self.setFixedHeight(sum(rows))
+            self._matrix = axes
+            self.setFixedHeight(max(_ROW_PX * len(names) + _ROOM_PX, _LEAST_PX))
         self.draw_idle()
 
     def _on_click(self, event: Any) -> None:
