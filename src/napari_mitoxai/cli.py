@@ -119,6 +119,12 @@ def _option(model: type[TaskParameters], name: str, field: FieldInfo) -> inspect
     if typing.get_origin(annotation) is typing.Literal:
         help_text += f" One of: {', '.join(map(str, typing.get_args(annotation)))}."
         annotation = str
+    elif (
+        typing.get_origin(annotation) is list
+        and typing.get_origin(typing.get_args(annotation)[0]) is typing.Literal
+    ):
+        help_text += f" Some of: {', '.join(map(str, typing.get_args(typing.get_args(annotation)[0])))}."
+        annotation = list[str]
     if settings.get("argument"):
         kind, default = (
             typer.Argument(help=help_text, metavar=name.upper(), show_default=False),
@@ -157,6 +163,18 @@ def _parts(value: Any) -> Any:
 _SHAPES: dict[str, tuple[int, set[str], set[str]]] = {}
 
 
+# a command's other face, with parameters of its own: by command and switch, the command that is meant
+_VARIANTS = {("trust", "--simulate"): "trust-simulate"}
+
+
+def _meant(arguments: list[str]) -> list[str]:
+    """Let ``trust --simulate`` mean the command ``trust-simulate``."""
+    for (name, switch), variant in _VARIANTS.items():
+        if arguments[:1] == [name] and switch in arguments:
+            return [variant, *(argument for argument in arguments[1:] if argument != switch)]
+    return arguments
+
+
 def _spread(arguments: list[str]) -> list[str]:
     """Let ``--hold-out C03 P09`` mean ``--hold-out C03 --hold-out P09`` once all positional arguments are there."""
     if not arguments or arguments[0] not in _SHAPES:
@@ -182,7 +200,9 @@ def _typed_in(context: typer.Context, given: dict[str, Any]) -> list[str]:
     return [key for key, source in sources.items() if source is not None and source.name != "DEFAULT"]
 
 
-def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[Any], None]) -> None:
+def _add_command(
+    name: str, module_name: str, model_name: str, tell: Callable[[Any], None], *, hidden: bool = False
+) -> None:
     """Make a command of a task module: its options from the parameter model, its help from `run`."""
     module = import_module(f"napari_mitoxai.tasks.{module_name}")
     model: type[TaskParameters] = getattr(module, model_name)
@@ -228,7 +248,7 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
     command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0]
-    app.command(name, cls=_Command)(command)
+    app.command(name, cls=_Command, hidden=hidden)(command)
 
 
 def _tell_train(result: Any) -> None:
@@ -252,6 +272,11 @@ def _tell_train(result: Any) -> None:
     for rank, row in enumerate(result.metrics.get("mixing", {}).get("channels", []), start=1):
         typer.echo(
             f"{rank}. {row['channel']}: {_spread_of(row, 'weight_x_sd')} of the blend ({_spread_of(row, 'weight')} by weight alone)"
+        )
+    for row in result.metrics.get("concepts", []):
+        pure = "cannot be told" if row["auc"] is None else f"{row['auc']:.2f}"
+        typer.echo(
+            f"Axis of {row['concept']} in {row['layer']}: purity {pure} (AUC, subjects {row['subjects']})"
         )
     for note in result.metrics["notes"]:
         typer.echo(f"Note: {note}")
@@ -441,6 +466,113 @@ def _tell_agree(result: Any) -> None:
         typer.echo(f"Figure: {result.figure}")
 
 
+def _tell_trust(result: Any) -> None:
+    from napari_mitoxai.trust.checks import SCORES
+    from napari_mitoxai.trust.recorded import FAILS
+
+    typer.echo(
+        f"{result.patches} patches, the same for every method; maps for {result.target}. Means (95 % intervals):"
+    )
+    by_score: dict[str, list[dict[str, Any]]] = {}
+    for row in result.scores:
+        by_score.setdefault(row["score"], []).append(row)
+    for name, rows in by_score.items():
+        typer.echo(f"{SCORES[name].title}, {SCORES[name].better} is better:")
+        for row in sorted(rows, key=lambda row: row["value"], reverse=SCORES[name].better == "higher"):
+            fails = f"  {FAILS}" if name == "randomisation_rank" and row["fails_sanity"] else ""
+            number = "no number" if row["value"] != row["value"] else f"{row['value']:.3f}"
+            interval = f" ({row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
+            typer.echo(f"  {row['method']}: {number}{interval}{fails}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    if result.known:
+        typer.echo(f"{result.known} of {result.known + result.computed} checks were known from before.")
+    typer.echo(f"Table: {result.table}")
+    for what, path in (
+        ("Curves", result.curves),
+        ("Figure", result.figure),
+        ("Kept with the maps", result.maps),
+    ):
+        if path is not None:
+            typer.echo(f"{what}: {path}")
+
+
+def _tell_channels(result: Any) -> None:
+    typer.echo(f"Channels by their mean rank over the ways: {', '.join(result.channels)}")
+    typer.echo("Rank correlation of the ways:")
+    for pair in result.pairs:
+        typer.echo(f"  {pair['way_a']}, {pair['way_b']}: {pair['correlation']:.2f}")
+    typer.echo(
+        f"With {len(result.channels)} channels one order in twenty reaches {result.chance:.2f} or -{result.chance:.2f} by chance."
+    )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
+
+
+def _tell_concepts(result: Any) -> None:
+    for concept, subjects in result.counts.items():
+        told = ", ".join(f"{subject} {number}" for subject, number in subjects.items())
+        typer.echo(f"{concept}: {sum(subjects.values())} examples ({told})")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Concepts: {result.concepts}")
+    typer.echo(f"Next: mitoxai tcav RUN {result.concepts} --out DIR")
+
+
+def _tell_tcav(result: Any) -> None:
+    for sentence in result.sentences:
+        typer.echo(sentence)
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
+
+
+def _tell_embed(result: Any) -> None:
+    typer.echo(f"{result.patches} patches of {result.subjects} subject{'s' if result.subjects > 1 else ''}.")
+    for sentence in result.said:
+        typer.echo(sentence)
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Coordinates: {result.table}")
+    typer.echo(f"Numbers: {result.numbers}")
+    typer.echo(f"Figure: {result.figure}")
+
+
+def _tell_analysis(result: Any) -> None:
+    for number, step in enumerate(result.steps, 1):
+        took = f", {step.seconds:.0f} s" if step.state == "done" else ""
+        typer.echo(f"{number}. {step.task}: {step.state}{took}")
+        for path in step.writes:
+            typer.echo(f"   {path}")
+
+
+def _tell_planted(result: Any) -> None:
+    for model in result.models:
+        typer.echo(
+            f"{model['signal']}, seed {model['seed']}: {model['accuracy']:.0%} of the held-out patches called right; of {model['held_out']} "
+            f"that show the signal {model['right']} right, {model['confident']} with confidence, {model['explained']} explained"
+        )
+    signals = len({model["signal"] for model in result.models if model["explained"]})
+    typer.echo(
+        f"Methods by their mean place over {signals} signal{'s' if signals > 1 else ''} (relevance mass in the planted truth):"
+    )
+    for row in result.ranking:
+        interval = f" ({row['low']:.2g} to {row['high']:.2g})" if row["low"] == row["low"] else ""
+        place = (
+            f"{row['place']}. {row['method']}"
+            if row["mean_place"] == row["mean_place"]
+            else f"-  {row['method']}"
+        )
+        typer.echo(f"  {place}: {row['times_chance']:.2g} times chance{interval}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
+
+
 def _tell_figure(result: Any) -> None:
     typer.echo(f"Figure: {result.figure}")
     typer.echo(f"Made from: {result.sidecar}")
@@ -539,7 +671,14 @@ _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("aggregate", "aggregate", "AggregateParameters", _tell_aggregate)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
+_add_command("trust", "trust", "TrustParameters", _tell_trust)
+_add_command("trust-simulate", "planted", "PlantedParameters", _tell_planted, hidden=True)
+_add_command("channels", "channels", "ChannelsParameters", _tell_channels)
+_add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)
+_add_command("tcav", "tcav", "TcavParameters", _tell_tcav)
+_add_command("embed", "embed", "EmbedParameters", _tell_embed)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
+_add_command("run", "analysis", "AnalysisParameters", _tell_analysis)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)
 
@@ -548,6 +687,7 @@ _add_command("convert", "convert", "ConvertParameters", _tell_convert)
 def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """List the explanation methods."""
     from napari_mitoxai.explain import available, faults, method
+    from napari_mitoxai.explain.planted_truth import found_by, long_hint
 
     for fault in faults():
         typer.echo(fault, err=True)
@@ -561,6 +701,7 @@ def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON o
                         "description": entry.description,
                         "parameters": entry.defaults(),
                         "presets": entry.presets,
+                        "planted_truth": [dataclasses.asdict(found) for found in found_by().get(name, ())],
                     }
                     for name, entry in entries.items()
                 }
@@ -568,7 +709,9 @@ def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON o
         )
         return
     for name, entry in entries.items():
-        typer.echo(f"{name:20s} {entry.title}: {entry.description}")
+        typer.echo(
+            f"{name:20s} {entry.title}: {entry.description}{' ' if long_hint(name) else ''}{long_hint(name)}"
+        )
 
 
 @app.callback(invoke_without_command=True)
@@ -581,7 +724,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: exit 0 when done, 2 with one sentence on standard error when not, 130 when cancelled."""
     try:
-        app(args=_spread(sys.argv[1:] if arguments is None else arguments))
+        app(args=_spread(_meant(sys.argv[1:] if arguments is None else arguments)))
     except MitoxaiError as error:
         typer.echo(
             f"Error: {' '.join(str(error).splitlines())}", err=True

@@ -87,6 +87,13 @@ class PlacedConcepts:
         """The names, in the order of the set."""
         return list(dict.fromkeys(placed.example.concept for placed in self.examples))
 
+    def as_examples(self) -> list[ConceptExample]:
+        """The examples with the section and subject that the cohort has for them."""
+        return [
+            replace(item.example, section=item.member.address, subject=item.member.subject)
+            for item in self.examples
+        ]
+
     def of(self, subjects: Sequence[str]) -> "PlacedConcepts":
         """The examples of these subjects."""
         return replace(
@@ -222,7 +229,7 @@ def place_concepts(
     ]
     if twice:
         notes.insert(0, f"{twice} examples stand twice in the concept set and are used once.")
-    return PlacedConcepts(kept, (*notes, *_about(kept, geometry.patch_size)))
+    return PlacedConcepts(kept, (*notes, *remarks(kept, geometry.patch_size)))
 
 
 def _example(path: Path, number: int, row: dict[str, str]) -> ConceptExample:
@@ -290,7 +297,7 @@ def _refuse_empty(examples: Sequence[ConceptExample], kept: Sequence[PlacedExamp
             )
 
 
-def _about(kept: Sequence[PlacedExample], side: int) -> list[str]:
+def remarks(kept: Sequence[PlacedExample], side: int) -> list[str]:
     """What a user should know of concepts that can be used."""
     notes = []
     by_concept: dict[str, list[PlacedExample]] = {}

@@ -165,8 +165,9 @@ def draw_matrix(
     measure: str,
     *,
     size: float = 6,
+    ink: str = "black",
 ) -> Any:
-    """Draw a matrix of all pairs with its numbers; returns the image.
+    """Draw one matrix of all pairs with its numbers into empty axes; returns the image.
 
     Parameters
     ----------
@@ -180,13 +181,17 @@ def draw_matrix(
         An overlap goes from 0 to 1, the others from -1 to 1.
     size : float
         Of its text, in points.
+    ink : str
+        Colour of the names.
     """
     # an overlap has no sign; correlation and similarity have
     overlap = measure.startswith("top")
     drawn = axes.imshow(matrix, cmap="Blues" if overlap else "PuOr_r", vmin=0 if overlap else -1, vmax=1)
     axes.set_facecolor("0.85")  # shows where there is no number
-    axes.set_xticks(range(len(names)), names, fontsize=size, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set_xticks(
+        range(len(names)), names, fontsize=size, rotation=45, ha="right", rotation_mode="anchor", color=ink
+    )
+    axes.set_yticks(range(len(names)), names, fontsize=size, color=ink)
     axes.tick_params(length=0)
     slant([*axes.get_xticklabels(), *axes.get_yticklabels()], baselines)
     if len(names) <= _MOST_WRITTEN:

@@ -18,6 +18,8 @@ from qtpy.QtWidgets import (
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.compare_panel import ComparePanel
+from napari_mitoxai.napari.concepts_panel import ConceptsPanel
+from napari_mitoxai.napari.embedding_panel import EmbeddingPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
 from napari_mitoxai.napari.oxphos_panel import OxphosPanel
@@ -68,7 +70,9 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Cohort": CohortPanel,
     "Train": TrainPanel,
     "Explain": ExplainPanel,
+    "Concepts": ConceptsPanel,
     "Relevance": RelevancePanel,
+    "Embedding": EmbeddingPanel,
     "Compare": ComparePanel,
 }
 
@@ -152,10 +156,22 @@ class ExplainDock(_OneDock):
     title = "Explain"
 
 
+class ConceptsDock(_OneDock):
+    """Name what fibres and shapes show, and test it on the model."""
+
+    title = "Concepts"
+
+
 class RelevanceDock(_OneDock):
     """Ask where the relevance falls."""
 
     title = "Relevance"
+
+
+class EmbeddingDock(_OneDock):
+    """See whether a network learnt the disease or the people."""
+
+    title = "Embedding"
 
 
 class CompareDock(_OneDock):

@@ -81,37 +81,10 @@ class OpenSections(QWidget):
     def look_at(self, address: str) -> None:
         """Show a section in place of the others, with the channels that are shown now."""
         try:
-            section = open_section(address, self._state.display)
-            wanted = self._shown_targets()
-            channels = [
-                index for index, channel in enumerate(section.panel) if canonical(channel.target) in wanted
-            ]
-            there = self._state.layers_of(section, "channel")
-            if not channels and not there:
-                channels = shown_first(section.panel)
-            missing = [index for index in channels if section.panel[index].target not in there]
-            made = channel_layers(section, missing, display=self._state.display)
+            look_at(self._state, address)
         except MitoxaiError as error:
             show_error(str(error))
             self._refresh(self._state.section)
-            return
-        for layer_tuple in made:
-            self._state.add_layer(layer_tuple)
-        targets = {section.panel[index].target for index in channels}
-        for target, layer in self._state.layers_of(section, "channel").items():
-            layer.visible = target in targets
-        for layer in self._state.layers_of(section, "panorama").values():
-            layer.visible = True
-        shown = [
-            layer for target, layer in self._state.layers_of(section, "channel").items() if target in targets
-        ]
-        self._state.viewer.layers.selection.active = shown[-1]
-        self._state.show_alone(address)
-
-    def _shown_targets(self) -> set[str]:
-        section = self._state.section
-        shown = self._state.layers_of(section, "channel") if section is not None else {}
-        return {canonical(target) for target, layer in shown.items() if layer.visible}
 
     def show_panoramas(self) -> None:
         """Add the pictures of the slide around the acquisition in use; what has no place is told."""
@@ -131,6 +104,39 @@ class OpenSections(QWidget):
             show_error(str(error))
             return
         self._state.show_alone(str(section.address))
+
+
+def look_at(state: WindowState, address: str) -> None:
+    """Show a section in place of the others, with the channels that are shown now; it is opened if it is not open.
+
+    Raises
+    ------
+    MitoxaiError
+        If it cannot be opened.
+    """
+    section = open_section(address, state.display)
+    wanted = _shown_targets(state)
+    channels = [index for index, channel in enumerate(section.panel) if canonical(channel.target) in wanted]
+    there = state.layers_of(section, "channel")
+    if not channels and not there:
+        channels = shown_first(section.panel)
+    missing = [index for index in channels if section.panel[index].target not in there]
+    for layer_tuple in channel_layers(section, missing, display=state.display):
+        state.add_layer(layer_tuple)
+    targets = {section.panel[index].target for index in channels}
+    for target, layer in state.layers_of(section, "channel").items():
+        layer.visible = target in targets
+    for layer in state.layers_of(section, "panorama").values():
+        layer.visible = True
+    shown = [layer for target, layer in state.layers_of(section, "channel").items() if target in targets]
+    state.viewer.layers.selection.active = shown[-1]
+    state.show_alone(address)
+
+
+def _shown_targets(state: WindowState) -> set[str]:
+    section = state.section
+    shown = state.layers_of(section, "channel") if section is not None else {}
+    return {canonical(target) for target, layer in shown.items() if layer.visible}
 
 
 def _combo(name: str, tip: str) -> QComboBox:

@@ -17,7 +17,7 @@ COLUMNS = ["method", "score", "value", "low", "high", "patches", "seeds", "bette
 FAILS = "fails the sanity check"
 """What is said, wherever it is shown, of a map that hardly changes when the network's weights are drawn anew."""
 
-_FILE = "trust.json"
+SCORES_FILE = "trust.json"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def record_scores(
         }
     known = entry["fails_sanity"] if fails_sanity is None else fails_sanity
     kept[method] = {"scores": list(rows.values()), "fails_sanity": known}
-    write_json(maps / _FILE, {"methods": kept})
+    write_json(maps / SCORES_FILE, {"methods": kept})
 
 
 def read_scores(maps: Path) -> "pd.DataFrame":
@@ -121,7 +121,7 @@ def sanity_failures(maps: Path) -> set[str]:
 
 
 def _read(maps: Path) -> dict[str, Any]:
-    path = Path(maps) / _FILE
+    path = Path(maps) / SCORES_FILE
     if not path.exists():
         return {}
     content = read_json(path)
