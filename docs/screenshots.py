@@ -107,6 +107,30 @@ def call_oxphos(workspace: QWidget, press: Callable[[str], None], folder: Path) 
     canvas.choose([(x, y - 9), (x + 9, y - 9), (x + 9, y), (x, y)])
 
 
+def compare_maps(
+    workspace: QWidget, press: Callable[[str], None], keep: Callable[[str], None], folder: Path
+) -> None:
+    """Compare the maps of the open section, read a fibre, hang a curtain, and measure agreement."""
+    from napari_mitoxai.napari.compare_panel import ComparePanel
+
+    panel = workspace.findChild(ComparePanel)
+    comparison = panel.comparison
+    press("compare")
+    wait_until(lambda: comparison.complete)
+    cell = comparison.cells[0]
+    labels = comparison.tissue_of(cell).labels
+    y, x = np.argwhere(labels == np.bincount(labels[labels > 0]).argmax()).mean(0)
+    panel.readout.read(cell, (float(y), float(x)))
+    wait_until(lambda: panel.readout.table.isVisible())
+    panel.reveal(panel.readout.table)
+    keep("compare")
+    panel.agreement.form.set_values({"out": folder / "agreement.csv"})
+    press("agree")
+    comparison.swipe(1, 2)
+    keep("compare_swipe")
+    comparison.end()
+
+
 def main() -> None:
     """Walk through the tabs and keep a picture of each."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -204,6 +228,8 @@ def main() -> None:
         figure.columns.set_value([key for key in figure.columns.value() if key != "fibres"])
         wait_until(lambda: figure.preview.pixels is not None and figure.settled)
         keep("figure")
+        workspace.show_tab("Compare")
+        compare_maps(workspace, press, keep, Path(cache))
         viewer.close()
 
 
