@@ -176,7 +176,7 @@ class RelevancePanel(TaskPanel):
             if self._state.section is section:
                 self.form.set_values({"out": suggest(section.path, f"{section.name}_relevance", ".csv")})
 
-        self._state.runner.run("Measuring relevance", work, on_done=show)
+        self._state.runner.run("Measuring relevance", work, on_done=show, step=parameters, labels=labels)
 
     # --- what came out --------------------
 

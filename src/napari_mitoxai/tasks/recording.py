@@ -16,6 +16,7 @@ from napari_mitoxai.tasks.parameters import TaskParameters
 FORMAT = 1
 _HEAD = "# What was done, in order: `mitoxai run FILE` does it again. Relative paths start at this file's folder.\n"
 _DEEPEST = 4  # in a result
+_BAND = 512  # rows at once
 
 
 @dataclass(frozen=True)
@@ -242,8 +243,10 @@ def labels_digest(labels: Any) -> str:
 
     import numpy as np
 
-    values = np.ascontiguousarray(labels, dtype=np.int64)
-    return hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).hexdigest()
+    digest = hashlib.sha256(str(labels.shape).encode())
+    for start in range(0, len(labels), _BAND):
+        digest.update(np.ascontiguousarray(labels[start : start + _BAND], dtype=np.int64).data)
+    return digest.hexdigest()
 
 
 def _outputs(parameters: TaskParameters) -> list[Path]:
