@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bars,
 )
+from typer.core import TyperCommand
 
 from napari_mitoxai import __version__
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError, Progress
@@ -41,6 +42,22 @@ app = typer.Typer(
 # a log file has no width of its own: leave room for the details
 _console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 _EXIT_ERROR, _EXIT_CANCELLED = 2, 130
+_MORE = "More options"
+
+
+class _Command(TyperCommand):
+    """A command whose help shows the few options that matter first, as the forms of the window do."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            named = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            told = parameter.get_help_record(ctx)
+            if told is not None:
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or named, []).append(told)
+        for title in sorted(sections, key=["Arguments", "Options", _MORE].index):
+            with formatter.section(title):
+                formatter.write_dl(sections[title])
 
 
 @contextmanager
@@ -120,7 +137,10 @@ def _option(model: type[TaskParameters], name: str, field: FieldInfo) -> inspect
         )
     default = field.get_default(call_default_factory=True)
     shown = default not in (None, [], "")
-    option = typer.Option(flag, help=help_text, show_default=shown, metavar=metavar)
+    option = typer.Option(
+        flag, help=help_text, show_default=shown, metavar=metavar,
+        rich_help_panel=_MORE if settings.get("advanced") else None,
+    )  # fmt: skip
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
     )
@@ -208,14 +228,14 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
     command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0]
-    app.command(name)(command)
+    app.command(name, cls=_Command)(command)
 
 
 def _tell_train(result: Any) -> None:
     for call in result.metrics["subject_calls"]:
         mark = "right" if call["call"] == call["group"] else "WRONG"
         typer.echo(
-            f"{call['subject']} ({call['group']}) is called {call['call']}: {mark} (probability {call['probability']:.2f}, {call['patches']} patches)"
+            f"{call['subject']} ({call['group']}) is called {call['call']}: {mark} (probability of {list(call['probabilities'])[-1]} {call['probability']:.2f}, {call['patches']} patches)"
         )
     if result.metrics["subject_accuracy"] is not None:
         low, high = result.metrics["confidence_interval"]
@@ -232,6 +252,11 @@ def _tell_train(result: Any) -> None:
     for rank, row in enumerate(result.metrics.get("mixing", {}).get("channels", []), start=1):
         typer.echo(
             f"{rank}. {row['channel']}: {_spread_of(row, 'weight_x_sd')} of the blend ({_spread_of(row, 'weight')} by weight alone)"
+        )
+    for row in result.metrics.get("concepts", []):
+        pure = "cannot be told" if row["auc"] is None else f"{row['auc']:.2f}"
+        typer.echo(
+            f"Axis of {row['concept']} in {row['layer']}: purity {pure} (AUC, subjects {row['subjects']})"
         )
     for note in result.metrics["notes"]:
         typer.echo(f"Note: {note}")
@@ -393,6 +418,16 @@ def _tell_relevance(result: Any) -> None:
         typer.echo(f"Figure: {result.figure}")
 
 
+def _tell_aggregate(result: Any) -> None:
+    channels = f", channels {', '.join(result.channels)}" if result.channels else ""
+    typer.echo(
+        f"{result.checkpoints} checkpoints on {result.section} combined: {', '.join(result.methods)}{channels}."
+    )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Combined maps: {result.maps}")
+
+
 def _tell_agree(result: Any) -> None:
     typer.echo(
         f"{len(result.methods)} methods, {result.sections} section{'s' if result.sections > 1 else ''} of "
@@ -409,6 +444,70 @@ def _tell_agree(result: Any) -> None:
     typer.echo(f"Table: {result.table}")
     if result.figure is not None:
         typer.echo(f"Figure: {result.figure}")
+
+
+def _tell_trust(result: Any) -> None:
+    from napari_mitoxai.trust.checks import SCORES
+    from napari_mitoxai.trust.recorded import FAILS
+
+    typer.echo(
+        f"{result.patches} patches, the same for every method; maps for {result.target}. Means (95 % intervals):"
+    )
+    by_score: dict[str, list[dict[str, Any]]] = {}
+    for row in result.scores:
+        by_score.setdefault(row["score"], []).append(row)
+    for name, rows in by_score.items():
+        typer.echo(f"{SCORES[name].title}, {SCORES[name].better} is better:")
+        for row in sorted(rows, key=lambda row: row["value"], reverse=SCORES[name].better == "higher"):
+            fails = f"  {FAILS}" if name == "randomisation_rank" and row["fails_sanity"] else ""
+            number = "no number" if row["value"] != row["value"] else f"{row['value']:.3f}"
+            interval = f" ({row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
+            typer.echo(f"  {row['method']}: {number}{interval}{fails}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    if result.known:
+        typer.echo(f"{result.known} of {result.known + result.computed} checks were known from before.")
+    typer.echo(f"Table: {result.table}")
+    for what, path in (
+        ("Curves", result.curves),
+        ("Figure", result.figure),
+        ("Kept with the maps", result.maps),
+    ):
+        if path is not None:
+            typer.echo(f"{what}: {path}")
+
+
+def _tell_channels(result: Any) -> None:
+    typer.echo(f"Channels by their mean rank over the ways: {', '.join(result.channels)}")
+    typer.echo("Rank correlation of the ways:")
+    for pair in result.pairs:
+        typer.echo(f"  {pair['way_a']}, {pair['way_b']}: {pair['correlation']:.2f}")
+    typer.echo(
+        f"With {len(result.channels)} channels one order in twenty reaches {result.chance:.2f} or -{result.chance:.2f} by chance."
+    )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
+
+
+def _tell_concepts(result: Any) -> None:
+    for concept, subjects in result.counts.items():
+        told = ", ".join(f"{subject} {number}" for subject, number in subjects.items())
+        typer.echo(f"{concept}: {sum(subjects.values())} examples ({told})")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Concepts: {result.concepts}")
+    typer.echo(f"Next: mitoxai tcav RUN {result.concepts} --out DIR")
+
+
+def _tell_tcav(result: Any) -> None:
+    for sentence in result.sentences:
+        typer.echo(sentence)
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
 
 
 def _tell_embed(result: Any) -> None:
@@ -526,7 +625,12 @@ _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("measure", "measure", "MeasureParameters", _tell_measure)
 _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
+_add_command("aggregate", "aggregate", "AggregateParameters", _tell_aggregate)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
+_add_command("trust", "trust", "TrustParameters", _tell_trust)
+_add_command("channels", "channels", "ChannelsParameters", _tell_channels)
+_add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)
+_add_command("tcav", "tcav", "TcavParameters", _tell_tcav)
 _add_command("embed", "embed", "EmbedParameters", _tell_embed)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("run", "analysis", "AnalysisParameters", _tell_analysis)

@@ -177,6 +177,16 @@ def test_cancelling_is_exit_code_130(monkeypatch, mitoxai, tmp_path):
     assert err.startswith("Cancelled")
 
 
+def test_help_puts_what_matters_first(mitoxai):
+    text = mitoxai("train", "--help")[1]
+    assert (
+        text.index("Arguments:")
+        < text.index("--out")
+        < text.index("More options:")
+        < text.index("--momentum")
+    )
+
+
 def test_help_lists_every_parameter(mitoxai):
     from napari_mitoxai.cli import _flag
     from napari_mitoxai.tasks import demo, explain, figure, segment, train

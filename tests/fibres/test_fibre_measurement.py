@@ -12,8 +12,11 @@ from skimage.measure import regionprops_table
 
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.fibres import intensities as intensities_module
+from napari_mitoxai.fibres.hulls import hulls, pixels_in_hulls
 from napari_mitoxai.fibres.intensities import bands
 from napari_mitoxai.fibres.measurement import measure, measure_like_mitocyto
+from napari_mitoxai.fibres.numbering import numbered
+from napari_mitoxai.fibres.runs import runs_in
 from napari_mitoxai.imc import Channel, Panel, Section
 from napari_mitoxai.imc.panel import default_role
 
@@ -40,6 +43,16 @@ def blobs(shape=(300, 260), number=60, seed=0):
 @pytest.fixture(params=[2**22, 2000], ids=["at once", "in bands"])
 def band(request, monkeypatch):
     monkeypatch.setattr(intensities_module, "_BAND", request.param)
+
+
+def test_hulls_in_pixels_equal_those_of_scikit_image():
+    labels = blobs()
+    ours = numbered(labels)
+    runs = runs_in(np.pad(ours.index, ((0, 0), (1, 1))), 0)
+    truth = regionprops_table(labels, properties=("area_convex",))
+    np.testing.assert_array_equal(
+        pixels_in_hulls(hulls([runs.edge_middles()]), len(ours)), truth["area_convex"]
+    )
 
 
 def test_shapes_and_channels_equal_those_of_scikit_image(band):

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_array_equal
+from scipy import ndimage
+from skimage.morphology import h_maxima
 
 from napari_mitoxai.cohort import TISSUE_BLOCK, tissue_mask
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.fibres import match, mean_density, segment
+from napari_mitoxai.fibres.tops import tops
 from napari_mitoxai.imc import read_section
 from napari_mitoxai.simulate import section
 
@@ -201,3 +204,14 @@ def test_published_centres_fall_in_fibres_of_their_own(real_data, subject):
     at = labels[table["yCoord"].astype(int), table["xCoord"].astype(int)]
     _, count = np.unique(at[at > 0], return_counts=True)
     assert (count == 1).sum() >= 0.9 * len(table)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tops_are_the_h_maxima(seed):
+    """Rough, smooth, with many equal heights, and with plateaus."""
+    noise = np.random.default_rng(seed).random((60, 83)).astype(np.float32)
+    smooth = 100 * ndimage.gaussian_filter(noise, 2)
+    for heights, dip in ((noise, 0.3), (smooth, 4.0), (np.round(4 * noise), 1.0), (np.round(smooth), 3.0)):
+        assert_array_equal(tops(heights, dip), h_maxima(heights, dip))
+    assert not tops(noise, 2.0).any()
+    assert not tops(np.zeros((5, 5), np.float32), 0.5).any()

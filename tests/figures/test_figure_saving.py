@@ -9,23 +9,25 @@ from PIL import Image
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.figures import (
     Extent,
-    FigureSpec,
-    MapPanel,
-    SectionPanel,
+    FigureLook,
+    FigureRow,
+    MapCell,
+    PictureCell,
     compose,
     save_figure,
     write_sidecar,
 )
 
-SPEC = FigureSpec(width_mm=90, dpi=150)
+SPEC = FigureLook(width_mm=90, dpi=150)
 
 
 @pytest.fixture
 def figure():
     extent = Extent.of((60, 80), 1.0)
     line = np.array([[10, 10], [40, 10], [40, 30], [10, 10]], float)
-    section = SectionPanel("S1", np.zeros((60, 80, 3)), np.zeros((60, 80)), extent, (), [line])
-    return compose(section, [MapPanel("LRP", np.eye(60, 80), extent)], verdict="Model: patient", spec=SPEC)
+    cells = [PictureCell("S1", np.zeros((60, 80, 3))), MapCell("LRP", np.eye(60, 80), extent)]
+    row = FigureRow("S1", extent, np.zeros((60, 80)), extent, cells, [line], verdict="Model: patient")
+    return compose([row], SPEC)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".tif"])

@@ -8,9 +8,10 @@ import torch
 
 from napari_mitoxai.cli import _tell_train
 from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.models import load_checkpoint
+from napari_mitoxai.models import create, load_checkpoint
 from napari_mitoxai.models.mixing import WithMixing
-from napari_mitoxai.tasks import sweep, train, validated
+from napari_mitoxai.tasks import import_checkpoint, sweep, train
+from napari_mitoxai.tasks.import_checkpoint import ImportParameters
 from napari_mitoxai.tasks.sweep import SweepParameters
 from napari_mitoxai.tasks.train import TrainParameters
 
@@ -79,6 +80,30 @@ def test_runs_without_mixing_are_what_they_were(trained_run, settings, tmp_path)
     assert not train._begun_alike(tmp_path / "begun.json", parameters.model_copy(update={"mixing": 1}))
 
 
-def test_a_frozen_base_cannot_mix(settings, tmp_path):
-    with pytest.raises(MitoxaiError, match="before the mixing could learn"):
-        validated(TrainParameters, {**settings, "out": tmp_path, "head": "dense", "base": "frozen"})
+def test_a_frozen_base_stays_as_it_is_while_the_blend_in_front_of_it_learns(settings, tmp_path):
+    frozen = {**settings, "head": "dense", "base": "frozen", "epochs": 2, "hold_out": ["C03", "P03"]}
+    result = train.run(TrainParameters(**frozen, out=tmp_path / "run"))
+    trained = load_checkpoint(result.run).state
+    torch.manual_seed(settings.get("seed", 0))
+    channels = trained["mixing.weight"].shape[1]
+    begun = create("resnet18", channels, 2, head="dense", mixing=1).state_dict()
+    base = [name for name in trained if name.startswith("network.base.")]
+    assert any("running_mean" in name for name in base)
+    assert all(torch.equal(trained[name], begun[name]) for name in base)
+    assert not torch.equal(trained["mixing.weight"], begun["mixing.weight"])
+    assert not torch.equal(trained["network.head.logits.weight"], begun["network.head.logits.weight"])
+    assert table(result.run / "mixing.csv")
+
+
+def test_a_mixed_network_is_imported(tmp_path):
+    torch.manual_seed(0)
+    state = create("resnet18", 3, 2, mixing=2).state_dict()
+    torch.save(state, tmp_path / "weights.pt")
+    asked = {
+        "file": tmp_path / "weights.pt", "out": tmp_path / "run", "architecture": "resnet18", "i_trust_this_file": True,
+        "channels": ["SDHA", "NDUFB8", "VDAC1"], "classes": ["control", "patient"],
+    }  # fmt: skip
+    with pytest.raises(MitoxaiError, match="--mixing it was trained with"):
+        import_checkpoint.run(ImportParameters(**asked))
+    checkpoint = load_checkpoint(import_checkpoint.run(ImportParameters(**asked, mixing=2)).run)
+    assert torch.equal(checkpoint.model().mixing.weight, state["mixing.weight"])

@@ -72,8 +72,9 @@ def test_the_sidecar_makes_the_same_pixels_in_another_place(copy):
     again = figure.run(figure.FigureParameters(section=copy / "figure.json", out=copy / "again.png"))
     np.testing.assert_array_equal(pixels(again.figure), pixels(copy / "figure.png"))
     sidecar = json.loads((copy / "figure.json").read_text())
-    assert sidecar["parameters"]["section"] == "P03.ome.tiff"  # relative: the folder can be moved
-    assert not any(str(copy.parent.parent) in str(value) for value in sidecar["parameters"].values())
+    assert sidecar["spec"]["rows"][0]["section"] == "P03.ome.tiff"  # relative: the folder can be moved
+    assert sorted(sidecar["inputs"]) == ["P03.ome.tiff", "fibres.tiff", "maps.ome.zarr"]
+    assert str(copy.parent.parent) not in str([sidecar["spec"], sidecar["inputs"]])
 
 
 def refused(values, sentence):
@@ -106,7 +107,7 @@ def test_fibres_and_maps_that_changed_are_refused(copy, trained_run):
             out=copy / "maps.ome.zarr", device="cpu", overwrite=True,
         )
     )  # fmt: skip
-    refused(again, "holds other maps")
+    refused(again, "maps.ome.zarr is not there or changed")
 
 
 def test_fibres_and_sections_of_another_shape_are_refused(copy):
@@ -158,7 +159,8 @@ def test_maps_that_are_not_finished_are_refused(copy):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{}", '{"parameters": {}, "inputs": {}}', "{", '{"parameters": 3, "inputs": 4}']
+    "content",
+    ["[]", "{}", '{"spec": {}, "inputs": {}, "files": {}}', "{", '{"spec": 3, "inputs": 4, "files": 5}'],
 )
 def test_a_json_that_is_no_sidecar(tmp_path, content):
     (tmp_path / "a.json").write_text(content)

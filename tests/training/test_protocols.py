@@ -73,6 +73,8 @@ def test_holding_out_and_folds_take_the_place_of_a_protocols_split():
         ({"base": "frozen"}, "needs --head dense"),
         ({"crops": "fibres"}, "give --mask"),
         ({"augmentation": ["blur"]}, "no augmentation 'blur'"),
+        ({"augmentation": ["none", "flips"]}, "none stands alone"),
+        ({"channels": ["each"]}, "mitoxai sweep COHORT --channels each"),
         ({"test_share": 0.6, "validation_share": 0.5}, "nothing to train on"),
         ({"protocol": "S9"}, "S1"),
     ],

@@ -71,6 +71,20 @@ def test_patches_know_their_subject_and_class(simulated_cohort):
     assert set(patches.of(["C02"]).subjects) == {"C02"}
 
 
+def test_a_section_that_does_not_fit_is_named_before_anything_is_read(tmp_path):
+    from napari_mitoxai.cohort import PatchGeometry, read_cohort
+
+    for subject, names in (("C01", ["SDHA", "NDUFB8"]), ("P01", ["SDHA"])):
+        panel = Panel(tuple(parse_channel(name) for name in names))
+        write_section(tmp_path / f"{subject}.ome.tiff", np.ones((len(names), 40, 40), np.float32), panel)
+    rows = "path,subject,group\nC01.ome.tiff,C01,control\nP01.ome.tiff,P01,patient\n"
+    (tmp_path / "cohort.csv").write_text(rows)
+    told = []
+    with pytest.raises(MitoxaiError, match=r"P01.* has no channel NDUFB8"):
+        gather_patches(read_cohort(tmp_path / "cohort.csv"), PatchGeometry(32, 32), progress=told.append)
+    assert told == []
+
+
 def test_classes_and_their_subjects_are_drawn_equally_often():
     examples = ScaledPatches(patches_of({"C1": 200, "P1": 10, "P2": 90}), PLAIN)
     drawn = np.concatenate(

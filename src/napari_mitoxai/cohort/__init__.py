@@ -1,6 +1,15 @@
 """What is trained on: subjects and their groups, splits by subject, patches of tissue, scaling."""
 
 from napari_mitoxai.cohort.cohort import TABLE, Cohort, keep_table, read_cohort, read_members
+from napari_mitoxai.cohort.concepts import (
+    CONCEPTS_TABLE,
+    ConceptExample,
+    PlacedConcepts,
+    PlacedExample,
+    place_concepts,
+    read_concepts,
+    write_concepts,
+)
 from napari_mitoxai.cohort.duplicates import patch_hashes, refuse_shared
 from napari_mitoxai.cohort.folds import LEAVE_ONE_OUT, split_patches, subject_folds
 from napari_mitoxai.cohort.masks import fibre_corners, find_labels, inside, inside_fibres, read_mask
@@ -20,14 +29,18 @@ from napari_mitoxai.cohort.tissue import TISSUE_BLOCK, first_on_tissue, tissue_m
 from napari_mitoxai.cohort.tree import read_tree, with_groups
 
 __all__ = [
+    "CONCEPTS_TABLE",
     "LEAVE_ONE_OUT",
     "TABLE",
     "TISSUE_BLOCK",
     "Cohort",
+    "ConceptExample",
     "Look",
     "Member",
     "PatchGeometry",
     "Pixels",
+    "PlacedConcepts",
+    "PlacedExample",
     "SamePicture",
     "Scaling",
     "Split",
@@ -43,7 +56,9 @@ __all__ = [
     "keep_table",
     "patch_corners",
     "patch_hashes",
+    "place_concepts",
     "read_cohort",
+    "read_concepts",
     "read_mask",
     "read_members",
     "read_patches",
@@ -58,5 +73,6 @@ __all__ = [
     "tissue_mask",
     "with_groups",
     "with_tissue",
+    "write_concepts",
     "write_table",
 ]

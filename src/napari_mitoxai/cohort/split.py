@@ -98,7 +98,8 @@ def _limits(cohort: Cohort, validation: Sequence[str], test: Sequence[str]) -> l
     untested = [group for group in cohort.classes if not any(groups[subject] == group for subject in test)]
     if not test:
         notes.append(
-            "No subject was held out: this run says nothing of how well the model calls new subjects."
+            "No subject was held out: this run says nothing of how well the model calls new subjects; "
+            "hold some out, or test every subject by folds."
         )
     elif untested:
         notes.append(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain, islice, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def first_on_tissue(
     side : int
         Of a patch, in pixels.
     cancel : CancelToken, optional
-        Checked between readings.
+        Checked between readings, of which the sample is one.
 
     Returns
     -------
@@ -70,14 +71,15 @@ def first_on_tissue(
         None if none is found soon.
     """
     cancel = cancel or CancelToken()
-    sample: dict[tuple[int, int], NDArray[np.float32]] = {}
     (ys, height), (xs, width) = (
         _sampled(length, sizes[0])
         for length, sizes in zip(section.shape[1:], section.data.chunks[1:], strict=True)
     )
-    for y, x in product(ys, xs):
-        cancel.check()
-        sample[y, x] = np.nan_to_num(_density(section, slice(y, y + height), slice(x, x + width)))
+    places = list(product(ys, xs))
+    read = section.read_regions(
+        [(slice(y, y + height), slice(x, x + width)) for y, x in places], _tissue_planes(section)
+    )
+    sample = {place: np.nan_to_num(_block_means(counts)) for place, counts in zip(places, read, strict=True)}
     density = np.concatenate([values.ravel() for values in sample.values()])
     if density.max() <= density.min():
         return None
@@ -111,10 +113,18 @@ def _threshold(density: NDArray[np.float32]) -> float:
     return float(_TISSUE_SHARE * density[density > threshold_otsu(density)].mean())
 
 
+def _tissue_planes(section: Section) -> list[int] | None:
+    """The channels that show tissue; all where the panel tells none."""
+    return section.panel.with_role(Role.MEMBRANE) + section.panel.with_role(Role.MITOCHONDRIAL_MASS) or None
+
+
 def _density(section: Section, y: slice, x: slice) -> NDArray[np.float32]:
-    """Mean counts in blocks of a region; a block cut by the edge is the mean of what is there."""
-    planes = section.panel.with_role(Role.MEMBRANE) + section.panel.with_role(Role.MITOCHONDRIAL_MASS)
-    counts = section.read_stored(planes or None, y=y, x=x)
+    """Mean counts in blocks of a region."""
+    return _block_means(section.read_stored(_tissue_planes(section), y=y, x=x))
+
+
+def _block_means(counts: NDArray[Any]) -> NDArray[np.float32]:
+    """Mean of counts (C, Y, X) in blocks; a block cut by the edge is the mean of what is there."""
     heights, widths = (np.diff([*range(0, length, TISSUE_BLOCK), length]) for length in counts.shape[1:])
     sums = np.zeros((len(heights), counts.shape[2]), np.float32)
     for offset in range(TISSUE_BLOCK):  # adding rows to rows is ten times as fast as a mean over blocks

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import regionprops
+from scipy.ndimage import find_objects
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.common.files import written_beside
+from napari_mitoxai.fibres.hulls import Corners, hulls, pixels_in_hulls
+from napari_mitoxai.fibres.intensities import bands
+from napari_mitoxai.fibres.numbering import Fibres, numbered
+from napari_mitoxai.fibres.runs import runs_in
 
 _AREA_UM2 = (210.0, 27000.0)
 _HULL = 1.19  # area of the convex hull over the area
@@ -50,29 +54,41 @@ def classify(labels: NDArray[np.integer], *, pixel_size_um: float = 1.0) -> dict
     dict of int to FibreClass
         By id, in ascending order.
     """
+    fibres = numbered(labels)
+    analysable = _transverse(fibres, pixel_size_um)
     return {
-        region.label: FibreClass.ANALYSABLE
-        if _is_transverse(region, labels.shape, pixel_size_um)
-        else FibreClass.NOT_TRANSVERSE
-        for region in regionprops(labels)
+        fibre: FibreClass.ANALYSABLE if good else FibreClass.NOT_TRANSVERSE
+        for fibre, good in zip(fibres.ids.tolist(), analysable.tolist(), strict=True)
     }
 
 
-def _is_transverse(region: "object", shape: tuple[int, ...], pixel_size_um: float) -> bool:
-    top, left, bottom, right = region.bbox  # type: ignore[attr-defined]
-    area = region.area  # type: ignore[attr-defined]
-    if top == 0 or left == 0 or bottom == shape[0] or right == shape[1]:
-        return False
-    if not _AREA_UM2[0] < area * pixel_size_um**2 < _AREA_UM2[1]:
-        return False
-    long = max(bottom - top, right - left) ** 2 / area
-    if long >= _LONG:
-        return False
-    minor = region.axis_minor_length  # type: ignore[attr-defined]
-    ellipse = region.axis_major_length / minor if minor > 0 else np.inf  # type: ignore[attr-defined]
-    if ellipse > _ELLIPSE and long >= _LONG_ELLIPSE:
-        return False
-    return bool(region.area_convex / area < _HULL)  # type: ignore[attr-defined]
+def _transverse(fibres: Fibres, pixel_size_um: float) -> NDArray[np.bool_]:
+    """Which fibres the rule lets pass; the image is gone through once, a band of rows at a time."""
+    number, (height, width) = len(fibres), fibres.index.shape
+    if not number:
+        return np.zeros(0, bool)
+    moments = np.zeros((5, number))  # y, x, y^2, x^2, xy
+    points: list[Corners] = []
+    for rows in bands(height, width):
+        runs = runs_in(np.pad(fibres.index[rows], ((0, 0), (1, 1))), rows.start)
+        row, length, middle = runs.row, runs.length, runs.start + 0.5 * (runs.length - 1)
+        of_runs = (row, middle, row**2, middle**2 + (length**2 - 1) / 12, row * middle)
+        moments += [np.bincount(runs.owner, each * length, number) for each in of_runs]
+        points.append(hulls([runs.edge_middles()]))
+    area = fibres.pixels.astype(float)
+    y, x, yy, xx, xy = moments / area
+    spread_y, spread_x, both = yy - y**2, xx - x**2, xy - y * x
+    middle, half = (spread_y + spread_x) / 2, np.hypot((spread_y - spread_x) / 2, both)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a line of pixels has no width
+        ellipse = np.sqrt((middle + half) / np.maximum(middle - half, 0))
+    ends = np.array([[(side.start, side.stop) for side in box] for box in find_objects(fibres.index)])
+    long = (ends[..., 1] - ends[..., 0]).max(1) ** 2 / area
+    inside = (ends[..., 0] > 0).all(1) & (ends[..., 1] < (height, width)).all(1)
+    um2 = area * pixel_size_um**2
+    convex = pixels_in_hulls(hulls(points), number) / area < _HULL
+    plausible = (um2 > _AREA_UM2[0]) & (um2 < _AREA_UM2[1])
+    drawn_out = (ellipse > _ELLIPSE) & (long >= _LONG_ELLIPSE)
+    return np.asarray(inside & plausible & (long < _LONG) & ~drawn_out & convex)
 
 
 def classes_path(labels: Path) -> Path:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from napari_mitoxai.common import MitoxaiError
 
+_AT_ONCE = 2**22  # pixels
 _TABLE = 2**24  # ids up to here are looked up in a table; beyond, the pixels are sorted
 
 
@@ -59,8 +60,7 @@ def numbered(labels: NDArray[np.integer]) -> Fibres:
         raise MitoxaiError("The fibres' labels go below 0: number the fibres from 1, with 0 outside.")
     largest = int(labels.max(initial=0))
     if largest < max(_TABLE, labels.size):
-        counts = np.bincount(labels.ravel(), minlength=1)
-        counts[0] = 0
+        counts = _counts(labels, largest)
         ids = np.flatnonzero(counts)
         if len(ids) == largest:  # 1 to n already
             return Fibres(ids, labels.astype(np.int32, copy=False), counts[ids])
@@ -71,3 +71,13 @@ def numbered(labels: NDArray[np.integer]) -> Fibres:
     outside = int(found[0] == 0)
     index = (inverse.reshape(labels.shape) + (1 - outside)).astype(np.int32)
     return Fibres(found[outside:].astype(np.int64), index, counts[outside:])
+
+
+def _counts(labels: NDArray[np.integer], largest: int) -> NDArray[np.int64]:
+    """Pixels of each label but 0, some rows at a time: numpy makes 64-bit numbers of what it counts."""
+    counts = np.zeros(largest + 1, np.int64)
+    rows = max(1, _AT_ONCE // max(labels.shape[1], 1))
+    for first in range(0, len(labels), rows):
+        counts += np.bincount(labels[first : first + rows].ravel(), minlength=largest + 1)
+    counts[0] = 0
+    return counts

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.measure import regionprops
-from skimage.morphology import h_maxima
 from skimage.segmentation import expand_labels, watershed
+
+from napari_mitoxai.fibres.hulls import hulls, pixels_in_hulls
+from napari_mitoxai.fibres.runs import runs_in
+from napari_mitoxai.fibres.tops import tops
 
 # Lengths in um, as tuned by mitocyto for muscle.
 _SMOOTH_UM = 1.5
@@ -137,18 +139,19 @@ def _markers(
 ) -> NDArray[np.int32]:
     """One marker a fibre, on the tops of `distance`; looked for on a coarser grid, as the distance is smooth."""
     stride = marker_stride(size)
-    tops, number = ndimage.label(
-        h_maxima(np.ascontiguousarray(distance[::stride, ::stride]), _DIP * size), np.ones((3, 3))
-    )
+    high = tops(np.ascontiguousarray(distance[::stride, ::stride]), _DIP * size)
     markers = np.zeros(distance.shape, dtype=np.int32)
-    markers[::stride, ::stride] = tops
+    markers[::stride, ::stride], number = ndimage.label(high, np.ones((3, 3)))
     # a closed place too thin to have a top of its own is a fibre's too
     places, count = ndimage.label(~barrier)
     thin = np.bincount(places.ravel(), minlength=count + 1) >= _OWN_MARKER * area
     thin[np.unique(places[markers > 0])] = False
     thin[0] = False
-    for index, place in enumerate(ndimage.maximum_position(distance, places, np.flatnonzero(thin))):
-        markers[place] = number + 1 + index
+    inside = np.flatnonzero(thin[places])
+    place, height = places.ravel()[inside], distance.ravel()[inside]
+    order = np.lexsort((inside, -height, place))  # the first of the highest of each place
+    first = order[np.append(True, place[order][1:] != place[order][:-1])[: len(order)]]
+    markers.ravel()[inside[first]] = number + 1 + np.arange(len(first))
     return markers
 
 
@@ -199,8 +202,9 @@ def _features(
     number = int(labels.max(initial=0))
     found = np.full((number, len(FEATURES)), np.nan)
     found[:, 0] = np.bincount(labels.ravel(), minlength=number + 1)[1:] / area
-    for region in regionprops(opened):
-        found[region.label - 1, 1] = region.solidity
+    runs = runs_in(np.pad(opened, ((0, 0), (1, 1))), 0)
+    found[:, 1] = np.bincount(opened.ravel(), minlength=number + 1)[1:]
+    found[:, 1] /= pixels_in_hulls(hulls([runs.edge_middles()]), number)
     ring = expand_labels(labels, _RING_UM / pixel_size_um)
     ring[labels > 0] = 0
     found[:, 2] = _means(counts, labels, number)

@@ -1,5 +1,7 @@
 """Fibres from their membrane, with classical image analysis; see `pieces` for the steps and `plausibility` for the judgement."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -87,13 +89,13 @@ def check_sizes(pixel_size_um: float, fibre_size_um: float) -> None:
         )
 
 
-def mean_density(channels: NDArray[np.generic], levels: ArrayLike) -> NDArray[np.float32] | None:
+def mean_density(channels: Iterable[NDArray[np.generic]], levels: ArrayLike) -> NDArray[np.float32] | None:
     """What channels show together: the mean of their counts, each divided by its level in the tissue.
 
     Parameters
     ----------
-    channels : ndarray
-        (C, Y, X), counts; values that are not finite count as 0.
+    channels : ndarray, or iterable of ndarray
+        (C, Y, X), counts, or C times (Y, X), so that not all need be held; values that are not finite count as 0.
     levels : array
         (C,), mean of each channel in the tissue; channels without counts are left out.
 

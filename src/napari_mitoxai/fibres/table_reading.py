@@ -105,7 +105,7 @@ _KEYS = ("section", "fibre", "subject", "group")
 
 def _one_table(path: Path, statistic: str) -> tuple[pd.DataFrame, float, set[str]]:
     """A table as ``section, fibre``, ``subject`` and ``group`` where it says so, and a column a protein; where it was measured."""
-    raw = _read(path)
+    raw = read_table(path)
     places = set(raw["measured_on"].dropna()) if "measured_on" in raw else set()
     return *_as_ours(raw, path, statistic), places
 
@@ -128,7 +128,14 @@ def _as_ours(raw: pd.DataFrame, path: Path, statistic: str) -> tuple[pd.DataFram
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as it lies on the disk, CSV or Parquet; names stay names.
+
+    Raises
+    ------
+    MitoxaiError
+        If it is not there, or no table.
+    """
     if not path.is_file():
         raise MitoxaiError(f"{path} is not there: check the path of the fibre table.")
     try:
@@ -242,7 +249,7 @@ def _with_subjects(table: pd.DataFrame, subjects: Path | None) -> pd.DataFrame:
         )
     )
     if subjects is not None:
-        given = _read(subjects)
+        given = read_table(subjects)
         if not {"section", "subject"} <= set(given.columns):
             raise MitoxaiError(
                 f"{subjects.name} has no columns section and subject: give a table section, subject, group."

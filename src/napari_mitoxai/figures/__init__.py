@@ -6,6 +6,15 @@ not before.
 
 from typing import TYPE_CHECKING, Any
 
+from napari_mitoxai.figures.cells import (
+    Extent,
+    FibreCell,
+    FigureRow,
+    LegendEntry,
+    MapCell,
+    PictureCell,
+    PlotCell,
+)
 from napari_mitoxai.figures.channels import (
     ROLE_COLOURS,
     ChannelImage,
@@ -16,7 +25,7 @@ from napari_mitoxai.figures.channels import (
 )
 from napari_mitoxai.figures.outlines import outlines
 from napari_mitoxai.figures.scales import block_mean, map_limit, nice_length
-from napari_mitoxai.figures.spec import Extent, FigureSpec, LegendEntry, MapPanel, SectionPanel
+from napari_mitoxai.figures.spec import FigureLook, FigureSpec, Panel, Row, preset_panels
 
 if TYPE_CHECKING:
     from napari_mitoxai.figures.composition import compose
@@ -30,10 +39,16 @@ __all__ = [
     "ChannelImage",
     "Composite",
     "Extent",
+    "FibreCell",
+    "FigureLook",
+    "FigureRow",
     "FigureSpec",
     "LegendEntry",
-    "MapPanel",
-    "SectionPanel",
+    "MapCell",
+    "Panel",
+    "PictureCell",
+    "PlotCell",
+    "Row",
     "block_mean",
     "choose_channels",
     "compose",
@@ -42,6 +57,7 @@ __all__ = [
     "map_limit",
     "nice_length",
     "outlines",
+    "preset_panels",
     "save_figure",
     "write_sidecar",
 ]

@@ -59,7 +59,7 @@ def agreement_figure(
     _letter(axes, 0, "groups by rank correlation, pixels")
     for number, measure in enumerate(measures, 1):
         axes = figure.add_subplot(rows, 2, number + 1)
-        drawn = _matrix(axes, matrix_of(table, measure, shown), shown, baselines, measure)
+        drawn = draw_matrix(axes, matrix_of(table, measure, shown), shown, baselines, measure)
         _letter(axes, number, _TITLES[measure].format(top=100 * top))
         bar = figure.colorbar(drawn, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
         bar.ax.tick_params(labelsize=6)
@@ -125,15 +125,25 @@ def _tree(axes: Any, tree: NDArray[np.float64] | None, names: list[str], baselin
     _slant(axes.get_yticklabels(), baselines)
 
 
-def _matrix(
-    axes: Any, matrix: NDArray[np.float64], names: list[str], baselines: Collection[str], measure: str
+def draw_matrix(
+    axes: Any,
+    matrix: NDArray[np.float64],
+    names: list[str],
+    baselines: Collection[str],
+    measure: str,
+    *,
+    size: float = 6,
+    ink: str = "black",
 ) -> Any:
+    """Draw one matrix into empty axes, with its text `size` points high in the colour `ink`; returns the image."""
     # an overlap has no sign; correlation and similarity have
     overlap = measure.startswith("top")
     drawn = axes.imshow(matrix, cmap="Blues" if overlap else "PuOr_r", vmin=0 if overlap else -1, vmax=1)
     axes.set_facecolor("0.85")  # shows where there is no number
-    axes.set_xticks(range(len(names)), names, fontsize=6, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names, fontsize=6)
+    axes.set_xticks(
+        range(len(names)), names, fontsize=size, rotation=45, ha="right", rotation_mode="anchor", color=ink
+    )
+    axes.set_yticks(range(len(names)), names, fontsize=size, color=ink)
     axes.tick_params(length=0)
     _slant([*axes.get_xticklabels(), *axes.get_yticklabels()], baselines)
     if len(names) <= _MOST_WRITTEN:
@@ -147,7 +157,7 @@ def _matrix(
                     text,
                     ha="center",
                     va="center",
-                    fontsize=5,
+                    fontsize=size - 1,
                     color="white" if dark else "black",
                 )
     return drawn

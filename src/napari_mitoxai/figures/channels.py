@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_mitoxai.figures.spec import LegendEntry
+from napari_mitoxai.figures.cells import LegendEntry
 
 # Bright enough to add up on black, and apart in lightness as well as in hue for colour-blind readers: membrane (red)
 # + mass (green) + complex I (blue). A fibre that lost the complex is green, a normal one cyan.
@@ -38,11 +38,25 @@ _ALIKE = 0.25  # distance in RGB
 
 @dataclass(frozen=True)
 class ChannelImage:
-    """One channel to show: its name, its role and its counts (Y, X)."""
+    """One channel to show.
+
+    Attributes
+    ----------
+    name, role : str
+        Of the channel.
+    counts : ndarray
+        (Y, X).
+    colour : str
+        ``#rrggbb``; that of the role where it is empty.
+    limits : (float, float) or None
+        The counts shown as black and as full colour; by default 0 and a percentile of the counts.
+    """
 
     name: str
     role: str
     counts: NDArray[np.floating]
+    colour: str = ""
+    limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,21 +91,25 @@ def choose_channels(roles: Sequence[str], most: int = 3) -> list[int]:
     return chosen
 
 
-def stretch(
-    counts: NDArray[np.floating], percentile: float = 99.5, *, arcsinh: bool = False
-) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    """Scale counts to 0..1 between 0 and a percentile; also the two limits in counts.
+def channel_limits(counts: NDArray[np.floating], percentile: float = 99.5) -> tuple[float, float]:
+    """From 0 to a percentile of the counts, or to their maximum where that is 0; both 0 for an empty channel."""
+    values = counts[np.isfinite(counts)]
+    if not values.size:
+        return 0.0, 0.0
+    return 0.0, max(float(np.percentile(values, percentile)) or float(values.max()), 0.0)
 
-    NaN becomes 0. A channel whose percentile is 0 is scaled by its maximum; an empty one stays black.
-    """
-    values = np.nan_to_num(np.asarray(counts, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    high = float(np.percentile(values, percentile)) if values.size else 0.0
-    if high <= 0:
-        high = float(values.max(initial=0.0))
-    if high <= 0:
-        return np.zeros_like(values), (0.0, 0.0)
-    shown = np.arcsinh(values) / np.arcsinh(high) if arcsinh else values / high
-    return np.clip(shown, 0, 1).astype(np.float32), (0.0, high)
+
+def stretch(
+    counts: NDArray[np.floating], limits: tuple[float, float], *, arcsinh: bool = False
+) -> NDArray[np.float32]:
+    """Scale counts to 0..1 between two limits; NaN becomes 0, and everything does where the limits are equal."""
+    low, high = limits
+    if high <= low:
+        return np.zeros(counts.shape, dtype=np.float32)
+    values = np.nan_to_num(np.asarray(counts, dtype=np.float32), nan=low, posinf=high, neginf=low)
+    if arcsinh:
+        values, low, high = np.arcsinh(values), float(np.arcsinh(low)), float(np.arcsinh(high))
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1), dtype=np.float32)
 
 
 def composite(
@@ -115,8 +133,11 @@ def composite(
     """
     image = np.zeros((*channels[0].counts.shape, 3), dtype=np.float32)
     legend = []
-    for channel, colour in zip(channels, _colours([channel.role for channel in channels]), strict=True):
-        shown, limits = stretch(channel.counts, percentile, arcsinh=arcsinh)
+    by_role = _colours([channel.role for channel in channels])
+    for channel, colour in zip(channels, by_role, strict=True):
+        colour = _rgb(channel.colour) if channel.colour else colour
+        limits = channel.limits or channel_limits(channel.counts, percentile)
+        shown = stretch(channel.counts, limits, arcsinh=arcsinh)
         for plane in range(3):
             image[..., plane] += shown * colour[plane]
         legend.append(LegendEntry(channel.name, colour, limits))
@@ -127,7 +148,7 @@ def grey(
     counts: NDArray[np.floating], percentile: float = 99.5, *, arcsinh: bool = False
 ) -> NDArray[np.float32]:
     """Counts (Y, X) as grey in 0..1: the ground that maps are drawn on."""
-    return stretch(counts, percentile, arcsinh=arcsinh)[0]
+    return stretch(counts, channel_limits(counts, percentile), arcsinh=arcsinh)
 
 
 def _colours(roles: Sequence[str]) -> list[tuple[float, float, float]]:

@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
+from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.figures import scales
-from napari_mitoxai.figures.layout import BAR_MM, Box, Layout, line_pixels, pixels
-from napari_mitoxai.figures.spec import Extent, FigureSpec, LegendEntry
+from napari_mitoxai.figures.cells import Align, Extent, LegendEntry
+from napari_mitoxai.figures.layout import BAR_MM, PT_PER_INCH, Box, Layout, line_pixels, pixels
+from napari_mitoxai.figures.spec import FigureLook
 
 # Against is blue, for is orange: told apart by every eye, and dark at 0 as the tissue below is, so that the
 # opacity rule does not shift the hues.
@@ -23,7 +25,11 @@ SIGNED = LinearSegmentedColormap.from_list(
     "mitoxai_signed", [(0, "#b5e2ff"), (0.22, "#3f9df2"), (0.5, "#141414"), (0.78, "#f0641e"), (1, "#ffdc8c")]
 )
 GROUND = 0.42  # brightness of the section under a map
-_FONT = "DejaVu Sans"  # comes with matplotlib: the same pixels on every machine
+JET_OPACITY = 0.5
+_HINTED = 1.03  # letters on whole pixels are up to this much wider than their outlines
+_LINE_SHARE = 0.05  # of a fibre's width on the page, so that outlines do not fill small panels
+_FINEST_PT, _WIDEST_PT = 0.05, 0.3
+WARNING = "#d55e00"  # Okabe and Ito's vermilion
 
 
 def unsigned() -> Colormap:
@@ -38,7 +44,7 @@ class Page:
     """A figure in the making."""
 
     figure: Figure
-    spec: FigureSpec
+    look: FigureLook
     layout: Layout
 
     def axes(self, box: Box) -> Axes:
@@ -61,7 +67,7 @@ class Page:
         *,
         room: float = np.inf,
         lines: int = 1,
-        align: str = "left",
+        align: Align = "left",
         bold: bool = False,
         colour: str | None = None,
         size: float = 1.0,
@@ -72,7 +78,7 @@ class Page:
         (x, y) is the top of the first of all `lines`; with `low`, a shorter text stands on the last of them.
         """
         properties = self.font(size, bold=bold)
-        step = size * line_pixels(self.spec)
+        step = size * line_pixels(self.look)
         wrapped = wrap(self.figure, text, room, lines, properties)
         for index, shown in enumerate(wrapped, start=lines - len(wrapped) if low else 0):
             # placed by baselines: the box of a text depends on its letters
@@ -84,18 +90,18 @@ class Page:
                 fontproperties=properties,
                 ha=align,
                 va="baseline",
-                color=colour or ink(self.spec.background),
+                color=colour or ink(self.look.background),
                 parse_math=False,
             )
 
     def font(self, size: float = 1.0, *, bold: bool = False) -> FontProperties:
         """The figure's font, `size` times as large as its text."""
-        return font(self.spec, size, bold=bold)
+        return font(self.look, size, bold=bold)
 
 
-def font(spec: FigureSpec, size: float = 1.0, *, bold: bool = False) -> FontProperties:
+def font(look: FigureLook, size: float = 1.0, *, bold: bool = False) -> FontProperties:
     """The figure's font, `size` times as large as its text."""
-    return FontProperties(family=_FONT, size=spec.font_pt * size, weight="bold" if bold else "normal")
+    return FontProperties(family=look.font, size=look.font_pt * size, weight="bold" if bold else "normal")
 
 
 def ink(background: str) -> str:
@@ -105,11 +111,28 @@ def ink(background: str) -> str:
     return "black" if float(np.dot(to_rgb(background), (0.299, 0.587, 0.114))) > 0.5 else "white"
 
 
+def refuse_font(name: str) -> None:
+    """Raise if a font is not installed: another one in its place would give another figure.
+
+    Raises
+    ------
+    MitoxaiError
+        If it is not.
+    """
+    from matplotlib.font_manager import findfont
+
+    try:
+        findfont(name, fallback_to_default=False)
+    except ValueError as error:
+        raise MitoxaiError(
+            f"The font {name} is not installed on this machine: choose another one, such as DejaVu Sans."
+        ) from error
+
+
 def text_width(figure: Figure, text: str, properties: FontProperties) -> float:
-    """Width of one line of text in pixels."""
-    canvas: Any = figure.canvas  # an Agg canvas, whose renderer measures
-    width, _, _ = canvas.get_renderer().get_text_width_height_descent(text, properties, ismath=False)
-    return float(width)
+    """Room for one line of text in pixels, by its outlines: so that lines break at the same places whatever the resolution."""
+    width, _, _ = text_to_path.get_text_width_height_descent(text, properties, ismath=False)
+    return float(width) * figure.dpi / PT_PER_INCH * _HINTED
 
 
 def wrap(figure: Figure, text: str, room: float, lines: int, properties: FontProperties) -> list[str]:
@@ -171,30 +194,47 @@ def draw_image(axes: Axes, image: NDArray[np.floating], extent: Extent) -> None:
     axes.axis(limits)
 
 
+def draw_fibres(axes: Axes, polygons: Sequence[NDArray[np.floating]], colours: NDArray[np.floating]) -> None:
+    """Fill fibres, as vectors."""
+    axes.add_collection(
+        PolyCollection(list(polygons), facecolors=colours, edgecolors="white", linewidths=0.15), autolim=False
+    )
+
+
 def draw_outlines(axes: Axes, polygons: Sequence[NDArray[np.floating]], *, faint: bool) -> None:
-    """Draw fibre outlines as vectors."""
-    if polygons:
-        axes.add_collection(
-            LineCollection(
-                list(polygons),
-                colors="white",
-                linewidths=0.2 if faint else 0.3,
-                alpha=0.45 if faint else 0.85,
-            ),
-            autolim=False,
-        )
+    """Draw fibre outlines as vectors, finer where fibres are small on the page."""
+    if not polygons:
+        return
+    left, right = axes.get_xlim()
+    inches = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted()).width
+    pt_per_um = PT_PER_INCH * inches / (right - left)
+    fibre_pt = float(np.median([np.ptp(polygon, axis=0).min() for polygon in polygons])) * pt_per_um
+    wide = float(np.clip(_LINE_SHARE * fibre_pt, _FINEST_PT, _WIDEST_PT))
+    axes.add_collection(
+        LineCollection(
+            list(polygons),
+            colors="white",
+            linewidths=wide * (0.7 if faint else 1.0),
+            alpha=0.45 if faint else 0.85,
+        ),
+        autolim=False,
+    )
 
 
 def draw_scale_bar(page: Page, axes: Axes, box: Box, extent: Extent) -> None:
     """A bar and its length in the lower right corner, on a dark plate so that it is read on any tissue."""
-    spec = page.spec
-    length = spec.scale_bar_um or scales.nice_length(extent.width)
+    look = page.look
+    length = look.scale_bar_um or scales.nice_length(extent.width)
+    if length > extent.width:
+        raise MitoxaiError(
+            f"The scale bar of {length:g} µm is longer than the {extent.width:g} µm that a panel shows: give a shorter one."
+        )
     um = extent.width / box.width  # um a pixel
-    thick, pad = max(2, round(pixels(spec, 0.5))), round(pixels(spec, 0.9))
+    thick, pad = max(2, round(pixels(look, 0.5))), round(pixels(look, 0.9))
     label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
     small = page.font(0.9)
     text = text_width(page.figure, label, small)
-    line = 0.9 * line_pixels(spec)
+    line = 0.9 * line_pixels(look)
     wide = max(round(length / um), text)
     plate = (box.width - wide - 2 * pad, box.height - line - thick - 2 * pad)
     centre = box.width - pad - wide / 2
@@ -225,40 +265,84 @@ def draw_scale_bar(page: Page, axes: Axes, box: Box, extent: Extent) -> None:
     )
 
 
-def map_colours(parts: NDArray[np.floating], *, signed: bool) -> NDArray[np.float32]:
-    """RGBA (Y, X, 4) of a map given in parts of its limit."""
-    colours = SIGNED((parts + 1) / 2) if signed else unsigned()(parts)
+def map_colours(
+    parts: NDArray[np.floating], *, signed: bool, jet: bool = False, alone: bool = False
+) -> NDArray[np.float32]:
+    """RGBA (Y, X, 4) of a map given in parts of its limit.
+
+    Parameters
+    ----------
+    parts : ndarray
+        -1..1 of a signed map, 0..1 of an unsigned one.
+    signed : bool
+    jet : bool
+        In jet, which covers by half everywhere, as papers show Grad-CAM.
+    alone : bool
+        Opaque.
+    """
+    if jet:
+        import matplotlib
+
+        colours = matplotlib.colormaps["jet"]((parts + 1) / 2 if signed else parts)
+    else:
+        colours = SIGNED((parts + 1) / 2) if signed else unsigned()(parts)
     rgba = np.asarray(colours, dtype=np.float32)
-    rgba[..., 3] = scales.opacity(parts)
+    rgba[..., 3] = 1.0 if alone else JET_OPACITY if jet else scales.opacity(parts)
     return rgba
 
 
-def draw_colour_bar(page: Page, box: Box, width: float, limit: float, label: str, *, signed: bool) -> None:
-    """A bar as the map is drawn, on black, with its end values and what it measures."""
-    spec, line = page.spec, line_pixels(page.spec)
-    if limit <= 0:
-        page.text(box.x, box.y, "the map is 0 everywhere", room=box.width, lines=2, size=0.9)
-        return
-    tall = round(pixels(spec, BAR_MM))
+def added_in_blue(
+    ground: NDArray[np.floating], extent: Extent, parts: NDArray[np.floating], of: Extent
+) -> NDArray[np.float32]:
+    """A map's positive parts (Y, X) as the blue of an RGB image (Y, X, 3), taken where the image's pixels lie."""
+    height, width = ground.shape[:2]
+    y = extent.top + (np.arange(height) + 0.5) * extent.height / height
+    x = extent.left + (np.arange(width) + 0.5) * extent.width / width
+    rows = np.floor((y - of.top) / of.height * parts.shape[0]).astype(int)
+    columns = np.floor((x - of.left) / of.width * parts.shape[1]).astype(int)
+    known = ((rows >= 0) & (rows < parts.shape[0]))[:, None] & ((columns >= 0) & (columns < parts.shape[1]))
+    taken = parts[np.ix_(rows.clip(0, parts.shape[0] - 1), columns.clip(0, parts.shape[1] - 1))]
+    image = np.array(ground, dtype=np.float32)
+    image[..., 2] += np.where(known, np.clip(taken, 0, 1), 0)
+    return np.clip(image, 0, 1, out=image)
+
+
+def draw_colour_bar(
+    page: Page,
+    box: Box,
+    width: float,
+    ends: tuple[float, float],
+    labels: Sequence[str],
+    rgba: NDArray[np.float32],
+) -> None:
+    """A bar of colours (N, 4) as they are drawn, on black, with its end values and, in lines, what it measures."""
+    look, line = page.look, line_pixels(page.look)
+    low, high = ends
+    tall = round(pixels(look, BAR_MM))
     bar = page.axes(Box(box.x, round(box.y), width, tall))
-    parts = np.linspace(-1 if signed else 0, 1, 512, dtype=np.float32)[None]
-    rgba = map_colours(parts, signed=signed)
-    bar.imshow(rgba[..., :3] * rgba[..., 3:], aspect="auto", extent=(0, 1, 0, 1), interpolation="nearest")
+    shown = (rgba[:, :3] * rgba[:, 3:])[None]
+    bar.imshow(shown, aspect="auto", extent=(0, 1, 0, 1), interpolation="nearest")
     y = box.y + tall + 0.2 * line
-    ticks = [(0.0, -limit if signed else 0.0, "left"), (1.0, limit, "right")]
-    longest = text_width(page.figure, scales.number(-limit), page.font(0.9))
-    if signed and 2.5 * longest + line < width:
+    ticks: list[tuple[float, float, Align]] = [(0.0, low, "left"), (1.0, high, "right")]
+    longest = text_width(page.figure, scales.number(low), page.font(0.9))
+    if low == -high and 2.5 * longest + line < width:
         ticks.append((0.5, 0.0, "center"))
     for place, value, align in ticks:
         page.text(box.x + place * width, y, scales.number(value), align=align, size=0.9)
-    page.text(box.x, y + 0.95 * line, label, room=box.width, size=0.9)
+    for index, label in enumerate(labels):
+        page.text(box.x, y + (0.95 + 0.9 * index) * line, label, size=0.9)
+
+
+def legend_lines(entries: int) -> int:
+    """Lines of a legend: one below the other, beyond three in two columns."""
+    return entries if entries <= 3 else -(-entries // 2)
 
 
 def draw_legend(page: Page, box: Box, legend: Sequence[LegendEntry]) -> None:
-    """The channels by colour, one below the other; beyond three in two columns."""
-    line = line_pixels(page.spec)
-    columns = 1 if len(legend) <= 3 else 2
-    rows = -(-len(legend) // columns)
+    """What colours mean."""
+    line = line_pixels(page.look)
+    rows = legend_lines(len(legend))
+    columns = -(-len(legend) // max(rows, 1))
     side = 0.62 * line
     for index, entry in enumerate(legend):
         column, row = divmod(index, rows)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
@@ -115,12 +116,18 @@ class Section:
         self, channels: Sequence[int] | None = None, *, y: slice = slice(None), x: slice = slice(None)
     ) -> NDArray[Any]:
         """Read a region now, in the file's own type such as uint16; see `read`."""
-        region = self.data[
-            :, y, x
-        ]  # first the region: taking channels builds the graph of all chunks that are left
-        planes = region if channels is None else region[list(channels)]
+        return self.read_regions([(y, x)], channels)[0]
+
+    def read_regions(
+        self, regions: Sequence[tuple[slice, slice]], channels: Sequence[int] | None = None
+    ) -> list[NDArray[Any]]:
+        """Read several regions (y, x) at once, which is quicker than one after the other; see `read_stored`."""
+        # first the region: taking channels builds the graph of all chunks that are left
+        parts = [self.data[:, y, x] for y, x in regions]
+        if channels is not None:
+            parts = [part[list(channels)] for part in parts]
         try:
-            return np.asarray(planes.compute(scheduler="threads"))
+            return [np.asarray(counts) for counts in dask.compute(*parts, scheduler="threads")]  # type: ignore[attr-defined,no-untyped-call]
         except Exception as error:  # a decoder may raise anything on a damaged file
             raise MitoxaiError(
                 f"{self.path} cannot be read ({one_line(error)}): the file is damaged or was moved; copy it again."

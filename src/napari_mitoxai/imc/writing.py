@@ -1,5 +1,6 @@
 """Writing sections and label images that every IMC tool opens."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,9 @@ def write_labels(
     with written_beside(path, overwrite=overwrite) as partial:
         tifffile.imwrite(
             partial,
-            labels.astype(dtype),
+            _tiles(labels, dtype),  # one at a time: a large image is in a file, and not copied
+            shape=labels.shape,
+            dtype=dtype,
             ome=True,
             photometric="minisblack",
             tile=_TILE,
@@ -104,3 +107,10 @@ def write_labels(
             metadata=metadata,
         )
     return path
+
+
+def _tiles(labels: NDArray[np.integer], dtype: type[np.unsignedinteger]) -> Iterator[NDArray[np.integer]]:
+    """The tiles of a label image, row by row; those at the end may be smaller."""
+    for y in range(0, labels.shape[0], _TILE[0]):
+        for x in range(0, labels.shape[1], _TILE[1]):
+            yield labels[y : y + _TILE[0], x : x + _TILE[1]].astype(dtype)

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from napari_mitoxai.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from napari_mitoxai.models.devices import pick_device
     from napari_mitoxai.models.mixing import ChannelMixing
+    from napari_mitoxai.models.whitened import Whitening
+    from napari_mitoxai.models.whitening import ConceptWhitening
 
 __all__ = [
     "CancellingMode",
     "ChannelMixing",
     "Checkpoint",
+    "ConceptWhitening",
+    "Whitening",
     "available",
     "create",
     "load_checkpoint",
@@ -32,6 +36,8 @@ _NEEDS_TORCH = {
     "save_checkpoint": "checkpoint",
     "pick_device": "devices",
     "ChannelMixing": "mixing",
+    "ConceptWhitening": "whitening",
+    "Whitening": "whitened",
 }
 
 

@@ -14,6 +14,7 @@ from napari_mitoxai.common.files import sha256
 from napari_mitoxai.models.heads import with_dense_head
 from napari_mitoxai.models.mixing import ChannelMixing, WithMixing
 from napari_mitoxai.models.registry import Architecture, architecture
+from napari_mitoxai.models.whitened import Whitening, whiten
 
 _IMAGENET_CLASSES = 1000
 
@@ -27,6 +28,7 @@ def create(
     head: str = "linear",
     adaptation: str = "papers",
     mixing: int = 0,
+    whitening: Whitening | None = None,
 ) -> nn.Module:
     """Build a classifier.
 
@@ -52,6 +54,8 @@ def create(
     mixing : int
         Images that the channels are blended to before the network reads them, see `ChannelMixing`; 0 for no blending. The
         network is then `WithMixing`.
+    whitening : Whitening, optional
+        Batch norms that concept whitening takes the place of.
 
     Returns
     -------
@@ -61,13 +65,16 @@ def create(
     Raises
     ------
     MitoxaiError
-        If the name is not known, the weights cannot be fetched, or the file does not fit the architecture.
+        If the name is not known, the weights cannot be fetched, the file does not fit the architecture, or a layer cannot
+        be whitened.
     """
     entry = architecture(name)
     model = _build(entry, classes)
     if weights is not None:
         _load_pretrained(model, _pretrained_state(name, entry, weights), name)
     _widen_first_convolution(model, mixing or channels, adaptation if weights is not None else None)
+    if whitening is not None:
+        whiten(model, whitening)
     if head == "dense":
         model = with_dense_head(model, entry, classes)
     return WithMixing(ChannelMixing(channels, mixing), model) if mixing else model

@@ -1,6 +1,6 @@
 """Checkpoints: safetensors for the weights, JSON for everything needed to use them again; never a pickle."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,8 @@ from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.common.files import read_json, sha256, write_json, written_beside
 from napari_mitoxai.imc import Channel, Panel, Role, Section
 from napari_mitoxai.models.architectures import create
+from napari_mitoxai.models.whitened import Whitening
+from napari_mitoxai.models.whitening import Activation
 
 CHECKPOINT_FILE = "checkpoint.json"
 _FORMAT = 1
@@ -39,6 +41,16 @@ class _Channel(BaseModel):
     role: Role = Role.OTHER
 
 
+class _Whitening(BaseModel):
+    layers: list[str] = Field(min_length=1)
+    concepts: list[str] = Field(min_length=1)
+    activation: Activation
+    iterations: int = Field(default=0, ge=0)
+
+    def as_given(self) -> Whitening:
+        return Whitening(tuple(self.layers), tuple(self.concepts), self.activation, self.iterations)
+
+
 class _Document(BaseModel):
     """What checkpoint.json holds."""
 
@@ -48,6 +60,7 @@ class _Document(BaseModel):
     architecture: str
     head: Literal["linear", "dense"] = "linear"
     mixing: int = Field(default=0, ge=0)
+    whitening: _Whitening | None = None
     classes: list[str] = Field(min_length=2)
     panel: list[_Channel] = Field(min_length=1)
     scaling: _Scaling
@@ -57,6 +70,14 @@ class _Document(BaseModel):
     provenance: dict[str, Any]
     weights: str = Field(pattern=r"^weights-[0-9a-f]{12}\.safetensors$")
     weights_sha256: str
+
+    def as_whitening(self) -> Whitening | None:
+        return None if self.whitening is None else self.whitening.as_given()
+
+
+# The weights that were read last: a window asks the same run again and again, and hashing and checking them takes longer
+# than the first patch.
+_last_read: dict[tuple[str, int, int, str], dict[str, Tensor]] = {}
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,8 @@ class Checkpoint:
         ``linear`` or ``dense``: what the classifier ends in, see `create`.
     mixing : int
         Images that its channels are blended to first; 0 for none.
+    whitening : Whitening, optional
+        Which of its layers are whitened, and the concepts that their axes stand for.
     """
 
     architecture: str
@@ -103,14 +126,25 @@ class Checkpoint:
     weights_sha256: str = ""
     head: Literal["linear", "dense"] = "linear"
     mixing: int = 0
+    whitening: Whitening | None = None
 
     def model(self) -> nn.Module:
         """The network with its weights, in evaluation mode, frozen, on the CPU."""
         with torch.device("meta"):  # the random weights of a new network would be drawn for nothing
             model = create(
+                self.architecture, len(self.panel), len(self.classes),
+                head=self.head, mixing=self.mixing, whitening=self.whitening,
+            )  # fmt: skip
+        model.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
+        return model.eval().requires_grad_(False)
+
+    def untrained(self, seed: int) -> nn.Module:
+        """The same network with random weights, in evaluation mode, frozen, on the CPU; the same seed gives the same weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = create(
                 self.architecture, len(self.panel), len(self.classes), head=self.head, mixing=self.mixing
             )
-        model.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
         return model.eval().requires_grad_(False)
 
     def channels_in(self, section: Section) -> list[int]:
@@ -160,6 +194,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> Path:
         architecture=checkpoint.architecture,
         head=checkpoint.head,
         mixing=checkpoint.mixing,
+        whitening=None if checkpoint.whitening is None else _Whitening(**asdict(checkpoint.whitening)),
         classes=checkpoint.classes,
         panel=[_Channel(target=c.target, metal=c.metal, mass=c.mass, role=c.role) for c in checkpoint.panel],
         scaling=_Scaling(mean=list(checkpoint.scaling.mean), deviation=list(checkpoint.scaling.deviation)),
@@ -227,12 +262,24 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         document.weights_sha256,
         document.head,
         document.mixing,
+        document.as_whitening(),
     )
 
 
 def _read_weights(path: Path, document: _Document) -> dict[str, Tensor]:
     if not path.exists():
         raise MitoxaiError(f"{path} is not there: copy the whole folder of the run, weights included.")
+    file = path.stat()
+    key = (str(path.resolve()), file.st_mtime_ns, file.st_size, document.model_dump_json())
+    state = _last_read.get(key)
+    if state is None:
+        state = _checked_weights(path, document)
+        _last_read.clear()
+        _last_read[key] = state
+    return dict(state)
+
+
+def _checked_weights(path: Path, document: _Document) -> dict[str, Tensor]:
     if sha256(path) != document.weights_sha256:
         raise MitoxaiError(
             f"{path} is not the file that {CHECKPOINT_FILE} was written with: it is damaged, copy the run again."
@@ -244,6 +291,7 @@ def _read_weights(path: Path, document: _Document) -> dict[str, Tensor]:
             len(document.classes),
             head=document.head,
             mixing=document.mixing,
+            whitening=document.as_whitening(),
         ).state_dict()
     try:
         with safe_open(path, framework="pt") as file:

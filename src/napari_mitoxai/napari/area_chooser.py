@@ -3,16 +3,16 @@
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels, Shapes
+from napari.layers import Labels
 from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Section
+from napari_mitoxai.napari.drawing import outlines_in, shapes_on_top, start_drawing
 from napari_mitoxai.napari.fields import wrapping
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.overlay import on_screen
 from napari_mitoxai.napari.state import WindowState
-from napari_mitoxai.tasks.areas import outline
 
 WHOLE, VIEW, SHAPE, FIBRES = "whole", "view", "shape", "fibres"
 _CHOICES = {
@@ -82,39 +82,13 @@ class AreaChooser(QWidget):
             rows, columns = view
             return explain.rectangle((rows.start, rows.stop), (columns.start, columns.stop), section.shape)
         if kind == SHAPE:
-            return explain.polygons(self._outlines(section), section.shape)
+            return explain.polygons(outlines_in(shapes_on_top(self._state), section), section.shape)
         labels = self._fibres(section)
         return explain.fibres(np.asarray(labels.data), self._numbers(), section.shape)
 
-    def _outlines(self, section: Section) -> list[Any]:
-        layer = self._shapes()
-        if layer is None or not len(layer.data):
-            raise MitoxaiError(
-                "Nothing is drawn: press Draw a shape and draw around what you want explained."
-            )
-        outlines = []
-        for kind, corners in zip(layer.shape_type, layer.data, strict=True):
-            world = np.array([layer.data_to_world(corner)[-2:] for corner in outline(kind, corners)])
-            outlines.append(world / section.pixel_size_um)
-        return outlines
-
-    def _shapes(self) -> Shapes | None:
-        layers = [layer for layer in self._state.viewer.layers if isinstance(layer, Shapes)]
-        return layers[-1] if layers else None
-
     def _start_drawing(self) -> None:
-        section, viewer = self._state.section, self._state.viewer
-        if section is None or viewer is None:
-            return
-        layer = self._shapes()
-        if layer is None:
-            side = section.pixel_size_um
-            layer = viewer.add_shapes(
-                name=f"{section.name} / part to explain", ndim=2, scale=(side, side), units=("um", "um"),
-                face_color="transparent", edge_color="yellow", edge_width=4,
-            )  # fmt: skip
-        viewer.layers.selection.active = layer
-        layer.mode = "add_polygon"
+        if self._state.section is not None:
+            start_drawing(self._state, self._state.section, "part to explain")
 
     def _fibres(self, section: Section) -> Labels:
         for layer in reversed(self._state.viewer.layers):

@@ -17,6 +17,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
+from napari_mitoxai.napari.compare_panel import ComparePanel
+from napari_mitoxai.napari.concepts_panel import ConceptsPanel
 from napari_mitoxai.napari.embedding_panel import EmbeddingPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
@@ -68,8 +70,10 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Cohort": CohortPanel,
     "Train": TrainPanel,
     "Explain": ExplainPanel,
+    "Concepts": ConceptsPanel,
     "Relevance": RelevancePanel,
     "Embedding": EmbeddingPanel,
+    "Compare": ComparePanel,
 }
 
 
@@ -146,6 +150,12 @@ class ExplainDock(_OneDock):
     title = "Explain"
 
 
+class ConceptsDock(_OneDock):
+    """Name what fibres and shapes show, and test it on the model."""
+
+    title = "Concepts"
+
+
 class RelevanceDock(_OneDock):
     """Ask where the relevance falls."""
 
@@ -156,3 +166,9 @@ class EmbeddingDock(_OneDock):
     """See whether a network learnt the disease or the people."""
 
     title = "Embedding"
+
+
+class CompareDock(_OneDock):
+    """Compare explanation maps."""
+
+    title = "Compare"

@@ -9,6 +9,7 @@ from napari_mitoxai import explain
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.explain.plan import PREDICTED
 from napari_mitoxai.napari.area_chooser import AreaChooser
+from napari_mitoxai.napari.blend_box import BlendBox
 from napari_mitoxai.napari.call_box import fibres_of
 from napari_mitoxai.napari.fields import wrapping
 from napari_mitoxai.napari.forms import Form
@@ -70,6 +71,7 @@ class ExplainPanel(TaskPanel):
         shown = QFormLayout()
         shown.addRow("Show relevance of", ShownChannel(state))
         self._column.addLayout(shown)
+        self.add(BlendBox(state))
         self._column.addStretch(1)
         state.section_changed.connect(self._on_section)
         state.run_changed.connect(self._on_run)

@@ -26,7 +26,7 @@ from napari_mitoxai.fibres import (
     write_classes,
 )
 from napari_mitoxai.imc import write_labels
-from napari_mitoxai.napari.fibre_table import COLOURED_BY, OUTLINES, colour_fibres
+from napari_mitoxai.napari.fibre_table import COLOURED_BY, OUTLINES, colour_fibres, note_selected
 from napari_mitoxai.napari.layers import METADATA_KEY, UNITS
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.styles import FIBRE_OUTLINE
@@ -137,6 +137,7 @@ class FibreEditor(QGroupBox):
     def select(self, fibres: list[int]) -> None:
         """Select these fibres and no others."""
         self._selected = list(dict.fromkeys(fibres))
+        note_selected(self._layer, self._selected)
         by = self._layer.metadata.get(METADATA_KEY, {}).get(COLOURED_BY, OUTLINES)
         if by != OUTLINES:  # as another tab shows them
             colour_fibres(self._layer, by, self._selected)

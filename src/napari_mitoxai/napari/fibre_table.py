@@ -13,6 +13,7 @@ from napari_mitoxai.napari.styles import FIBRE_OUTLINE
 
 OUTLINES = "outlines"
 COLOURED_BY = "coloured_by"  # in a layer's metadata
+_CHOSEN = "selected"  # likewise
 SELECTED = "#f0e442"
 _NOTHING = (0.0, 0.0, 0.0, 0.0)
 _Z_LIMIT = 6.0
@@ -38,6 +39,16 @@ def put_table(layer: Any, table: pd.DataFrame) -> None:
         if kept.shape[1] > 1:
             fresh = fresh.merge(kept, on="index", how="left")
     layer.features = fresh
+
+
+def note_selected(layer: Any, fibres: Collection[int]) -> None:
+    """Keep with a labels layer which fibres are selected, for whoever works on them."""
+    layer.metadata.setdefault(METADATA_KEY, {})[_CHOSEN] = sorted(int(fibre) for fibre in fibres)
+
+
+def selected_in(layer: Any) -> list[int]:
+    """The fibres of a labels layer that were selected last, on whichever tab."""
+    return list(layer.metadata.get(METADATA_KEY, {}).get(_CHOSEN, []))
 
 
 def columns_to_colour(layer: Any) -> list[str]:
@@ -67,6 +78,7 @@ def colour_fibres(layer: Any, by: str, selected: Collection[int] = ()) -> None:
         Fibres that stand out.
     """
     layer.metadata.setdefault(METADATA_KEY, {})[COLOURED_BY] = by
+    note_selected(layer, selected)
     colours: dict[int | None, Any] = {0: _NOTHING}
     if by == OUTLINES or by not in layer.features:
         colours[None] = FIBRE_OUTLINE

@@ -38,7 +38,7 @@ class LayerFacts:
     Attributes
     ----------
     kind : str
-        ``channel``, ``map``, ``fibres``, ``preview`` of fibres, or ``panorama``.
+        ``channel``, ``blend`` of channels, ``map``, ``fibres``, ``preview`` of fibres, or ``panorama``.
     section : str
         Name of the section.
     path : str

@@ -41,6 +41,8 @@ class RunSummary:
         The learning curve, a row an epoch; empty if it was not kept.
     inside_fibres : bool
         Whether it was trained on what lies inside fibres, and has to be asked about the same.
+    mixing : int
+        Images that it blends its channels to; 0 for none.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class RunSummary:
     device: str
     history: list[dict[str, float]]
     inside_fibres: bool = False
+    mixing: int = 0
 
     @property
     def name(self) -> str:
@@ -96,6 +99,7 @@ def load_run(path: Path, progress: ProgressCallback, cancel: CancelToken) -> Run
         str(pick_device("auto")),
         _history(folder / "history.csv"),
         bool(checkpoint.provenance.get("parameters", {}).get("mask")),
+        checkpoint.mixing,
     )
 
 

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QWidget
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Section
 from napari_mitoxai.napari.channel_display import ChannelDisplay
+from napari_mitoxai.napari.comparison import Comparison
 from napari_mitoxai.napari.display import kept_display
 from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres
 from napari_mitoxai.napari.layers import METADATA_KEY, LayerTuple, facts_of
@@ -37,6 +38,7 @@ class WindowState(QObject):
         self.recorder = Recorder(self.runner)
         self.display = kept_display()
         self.channels = ChannelDisplay(self)
+        self.comparison = Comparison(self)
         self.section: Section | None = None
         self.run: RunSummary | None = None
         self.cohort: Path | None = None
@@ -124,7 +126,7 @@ class WindowState(QObject):
     def _put_in_order(self, layer: Any) -> None:
         """Pictures of the slide lie below channels, these below maps, and maps below the outlines of fibres."""
         layers, mine = self.viewer.layers, facts_of(layer)
-        order = ("panorama", "channel", "map", "fibres", "preview")
+        order = ("panorama", "channel", "blend", "map", "fibres", "preview")
         for index, other in enumerate(layers):
             facts = facts_of(other)
             if mine is not None and facts is not None and order.index(facts.kind) > order.index(mine.kind):

@@ -84,3 +84,12 @@ def map_colormap(signed: bool) -> Colormap:
         colours = np.hstack([colours, np.ones((len(colours), 1))])
     colours[:, 3] = np.clip(np.linspace(0, 1, len(colours)) / _FADE, 0, 1)
     return Colormap(colours, name="mitoxai relevance", display_name="relevance")
+
+
+@lru_cache
+def outline_colormap() -> Colormap:
+    """Transparent, and the colour of outlines, for pictures of 0 and 1."""
+    red, green, blue = (int(FIBRE_OUTLINE[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return Colormap(
+        [[red, green, blue, 0], [red, green, blue, 0.5]], name="mitoxai outlines", display_name="outlines"
+    )

@@ -104,7 +104,8 @@ class TrainPanel(TaskPanel):
         panel = Panel(())
         if not text:
             self._cohort_says.setText(
-                "Choose a CSV table with the columns path, subject and group; File › Open Sample has a simulated one."
+                "Choose a CSV table with the columns path, subject and group. From a folder of sections, the Cohort tab "
+                "makes one; File › Open Sample has a simulated one."
             )
         elif Path(text).is_dir() and not (Path(text) / TABLE).is_file():  # walking it could take long
             self._cohort_says.setText(

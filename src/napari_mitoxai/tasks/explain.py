@@ -1,6 +1,7 @@
 """Explain what a trained classifier sees in a section, or in several."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -135,14 +136,7 @@ class ExplainParameters(TaskParameters):
         """
         from napari_mitoxai.explain import Request
 
-        methods: dict[str, dict[str, Any]] = {label: {} for label in self.methods}
-        for setting in self.settings:
-            label, name, value = _setting(setting)
-            if label not in methods:
-                raise MitoxaiError(
-                    f"{setting} is for a method that was not chosen: add --method {label}, or set one of {', '.join(methods)}."
-                )
-            methods[label][name] = value
+        methods = with_settings(self.methods, self.settings)
         request = Request(
             methods, self.target, self.against, self.output, self.pooling, self.approach, self.overlap
         )
@@ -158,6 +152,25 @@ class ExplainParameters(TaskParameters):
         from napari_mitoxai.imc.reading import stem
 
         return self.out / f"{stem(section)}_maps{MAPS}"
+
+
+def with_settings(methods: Sequence[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The parameters of each method by its label, given settings as ``method.parameter=value``.
+
+    Raises
+    ------
+    MitoxaiError
+        If a setting is of another form, or for a method that is not among them.
+    """
+    chosen: dict[str, dict[str, Any]] = {label: {} for label in methods}
+    for setting in settings:
+        label, name, value = _setting(setting)
+        if label not in chosen:
+            raise MitoxaiError(
+                f"{setting} is for a method that was not chosen: add --method {label}, or set one of {', '.join(chosen)}."
+            )
+        chosen[label][name] = value
+    return chosen
 
 
 def _setting(text: str) -> tuple[str, str, Any]:

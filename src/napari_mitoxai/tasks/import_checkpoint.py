@@ -12,6 +12,7 @@ from napari_mitoxai.common.files import refuse_existing, refuse_foreign, write_j
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.models.registry import available
 from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.training_parameters import Mixing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,7 @@ class ImportParameters(TaskParameters):
         default="linear", title="Head", description="linear is the architecture's own, dense the papers' six dense layers.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
+    mixing: Mixing = 0
     patch_size: int = Field(default=512, ge=16, le=4096, title="Patch size (px)", description="Side of what it sees at once.")  # fmt: skip
     input_size: int = Field(
         default=128, ge=16, le=2048, title="Input size (px)", description="Side of its input."
@@ -142,6 +144,7 @@ def run(
         },
         state=state,
         head=parameters.head,
+        mixing=parameters.mixing,
     )
     with written_beside(parameters.out, overwrite=parameters.overwrite) as made:
         save_checkpoint(checkpoint, made)
@@ -181,7 +184,9 @@ def _check(parameters: ImportParameters, state: "dict[str, Tensor]", channels: i
     from napari_mitoxai.models import create
 
     with torch.device("meta"):
-        expected = create(parameters.architecture, channels, classes, head=parameters.head).state_dict()
+        expected = create(
+            parameters.architecture, channels, classes, head=parameters.head, mixing=parameters.mixing
+        ).state_dict()
     missing = [name for name in expected if name not in state]
     unknown = [name for name in state if name not in expected]
     shaped = [
@@ -198,5 +203,5 @@ def _check(parameters: ImportParameters, state: "dict[str, Tensor]", channels: i
     if told:
         raise MitoxaiError(
             f"{parameters.file.name} does not fit {parameters.architecture} with {channels} channels and {classes} classes "
-            f"({'; '.join(told)}): choose the --arch, --channels and --classes it was trained with."
+            f"({'; '.join(told)}): choose the --arch, --channels, --classes, --head and --mixing it was trained with."
         )

@@ -1,6 +1,6 @@
 """Find the muscle fibres of a section."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -204,6 +204,7 @@ class WindowReader:
 
         self._section, self._planes = section, planes
         self._others = [index for index in range(len(section.panel)) if index not in planes]
+        self._together = _stored_together(section, self._others)
         self._tissue = tissue_mask(section, cancel)
         self._levels = self._find_levels(cancel)
 
@@ -216,10 +217,15 @@ class WindowReader:
                 cancel.check()
             place = slice(y, min(y + _STRIP, height)), slice(0, width)
             tissue = self._tissue_in(place)
-            counts = np.nan_to_num(self._section.read(self._others, y=place[0]), posinf=0.0, neginf=0.0)
-            sums += counts[:, tissue].sum(1, dtype=np.float64)
+            for index, counts in enumerate(self._planes_in(place)):
+                sums[index] += np.nan_to_num(counts[tissue], posinf=0.0, neginf=0.0).sum(dtype=np.float64)
             pixels += int(tissue.sum())
         return sums / max(pixels, 1)
+
+    def _planes_in(self, place: tuple[slice, slice]) -> Iterator[NDArray[np.float32]]:
+        """The counts of the other channels, one after the other."""
+        for planes in self._together:
+            yield from self._section.read(planes, y=place[0], x=place[1])
 
     def _tissue_in(self, place: tuple[slice, slice]) -> NDArray[np.bool_]:
         from napari_mitoxai.cohort import TISSUE_BLOCK
@@ -234,8 +240,17 @@ class WindowReader:
         membrane = self._section.read(self._planes, y=place[0], x=place[1]).sum(0)
         density = None
         if self._others:
-            density = mean_density(self._section.read(self._others, y=place[0], x=place[1]), self._levels)
+            density = mean_density(self._planes_in(place), self._levels)
         return Window(membrane, density, self._tissue_in(place))
+
+
+def _stored_together(section: "Section", planes: Sequence[int]) -> list[list[int]]:
+    """Planes in order, those of one stored block side by side: blocks are decoded once, and no more is held than one has."""
+    block = np.repeat(np.arange(len(section.data.chunks[0])), section.data.chunks[0])
+    return [
+        [plane for plane in planes if block[plane] == each]
+        for each in dict.fromkeys(block[list(planes)].tolist())
+    ]
 
 
 def preview(

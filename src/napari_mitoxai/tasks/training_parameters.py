@@ -60,6 +60,10 @@ class PatchParameters(TaskParameters):
 
 
 def _all_is_none(channels: list[str]) -> list[str]:
+    if "each" in [name.lower() for name in channels]:
+        raise ValueError(
+            "each channel alone is a model of its own: mitoxai sweep COHORT --channels each trains and ranks them"
+        )
     return [] if [name.lower() for name in channels] == ["all"] else channels
 
 
@@ -69,6 +73,17 @@ Channels = Annotated[
     Field(title="Channels", description="Targets to train on; all by default.", json_schema_extra=_MORE),
 ]
 """Where one list of channels is chosen."""
+
+
+Mixing = Annotated[
+    int,
+    Field(
+        ge=0, le=64, title="Channel mixing",
+        description="Blend the channels to this many images before the network, with weights that tell which channels matter (DCMIX: 1); 0 for none.",
+        json_schema_extra=_MORE,
+    ),
+]  # fmt: skip
+"""Where a network with blended channels is made."""
 
 
 class TrainingParameters(PatchParameters):
@@ -146,16 +161,42 @@ class TrainingParameters(PatchParameters):
     )  # fmt: skip
     base: Literal["trained", "frozen"] = Field(
         default="trained", title="Base",
-        description="frozen trains the dense head only, on features that are computed once.", json_schema_extra=_MORE,
-    )  # fmt: skip
-    mixing: int = Field(
-        default=0, ge=0, le=64, title="Channel mixing",
-        description="Blend the channels to this many images before the network, with weights that tell which channels matter (DCMIX: 1); 0 for none.",
+        description="frozen trains the dense head only, on features that are computed once; with channel mixing the blend too, through the base.",
         json_schema_extra=_MORE,
     )  # fmt: skip
+    start_from: Path | None = Field(
+        default=None, title="Start from a run",
+        description="Folder of a run of the same architecture and channels to go on from with other settings; none of its subjects may be held out.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
+    concepts: Path | None = Field(
+        default=None, title="Concepts",
+        description="CSV table of a concept set (concept, section, subject, y_px, x_px): a layer is whitened and an axis of it turned to each concept.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
+    whitened_layers: list[str] = Field(
+        default=[], title="Whitened layers",
+        description="Batch norms that concept whitening takes the place of, as layer3.1.bn1; by default the deepest that has enough places in a batch.",
+        json_schema_extra={**_MORE, "option": "--whitened-layer"},
+    )  # fmt: skip
+    concept_activation: Literal["pooled-max", "max", "mean", "positive-mean"] = Field(
+        default="pooled-max", title="Concept activation",
+        description="What of an axis counts: the mean of the strongest of every 3 x 3 places, the strongest, the mean, or the mean of those above 0.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
+    concept_every: int = Field(
+        default=10, ge=1, le=10_000, title="Steps between concepts",
+        description="Training steps from one turn of the axes to the next; the published code takes 20 to 30 in longer trainings.",
+        json_schema_extra=_MORE,
+    )  # fmt: skip
+    whitening_iterations: int = Field(
+        default=0, ge=0, le=100, title="Whitening iterations",
+        description="0 whitens exactly; else steps of the published iteration, which takes 10.", json_schema_extra=_MORE,
+    )  # fmt: skip
+    mixing: Mixing = 0
     views: int = Field(
         default=3, ge=1, le=100, title="Views",
-        description="Augmented views of each training patch that a frozen base computes; the epochs choose among them.", json_schema_extra=_MORE,
+        description="Augmented views of each training patch that a frozen base computes; the epochs choose among them. Without meaning where channels are mixed.", json_schema_extra=_MORE,
     )  # fmt: skip
     test_share: float = Field(
         default=0.1, ge=0, lt=0.9, title="Test share", description="Of the patches, in a patch-random split.", json_schema_extra=_MORE
@@ -193,6 +234,8 @@ class TrainingParameters(PatchParameters):
     @classmethod
     def _known(cls, names: list[str]) -> list[str]:
         names = [] if names == ["none"] else names
+        if "none" in names:
+            raise ValueError("none stands alone: leave it out, or the other augmentations")
         for name in names:
             if name not in AUGMENTATIONS:
                 raise ValueError(
@@ -204,9 +247,15 @@ class TrainingParameters(PatchParameters):
     def _fits_together(self) -> "TrainingParameters":
         if self.base == "frozen" and self.head != "dense":
             raise ValueError("a frozen base needs --head dense: there is nothing else to train")
-        if self.base == "frozen" and self.mixing:
+        if self.base == "frozen" and self.concepts is not None:
             raise ValueError(
-                "a frozen base is computed once, before the mixing could learn: give --base trained, or leave --mixing out"
+                "a frozen base is computed once, before its axes could be turned: give --base trained, or leave --concepts out"
+            )
+        if self.whitened_layers and self.concepts is None:
+            raise ValueError("whitened layers need concepts to turn to: give --concepts")
+        if self.start_from is not None and self.weights not in ("", "random"):
+            raise ValueError(
+                "a training starts from a run or from weights: leave --start-from or --weights out"
             )
         if self.test_share + self.validation_share >= 1:
             raise ValueError("the shares of test and validation leave nothing to train on: make them smaller")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_mitoxai.cohort import (
+    CONCEPTS_TABLE,
     Cohort,
     PatchGeometry,
     Scaling,
@@ -17,15 +18,26 @@ from napari_mitoxai.cohort import (
     split_patches,
     split_subjects,
     subject_folds,
+    write_concepts,
 )
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError, Progress, ProgressCallback
 from napari_mitoxai.common.files import read_json, write_json
 from napari_mitoxai.common.files import replace as moved
 from napari_mitoxai.common.provenance import now, software
-from napari_mitoxai.models import Checkpoint, create, pick_device, save_checkpoint
+from napari_mitoxai.models import Checkpoint, Whitening, create, pick_device, save_checkpoint
 from napari_mitoxai.models.heads import WithHead
 from napari_mitoxai.models.mixing import WithMixing
+from napari_mitoxai.tasks.concept_training import (
+    alignment_of,
+    concept_names,
+    concept_notes,
+    purity_of,
+    purity_over,
+    read_concept_patches,
+    whitening_of,
+)
 from napari_mitoxai.tasks.mixing_table import write_mixing
+from napari_mitoxai.tasks.starting import start_from
 from napari_mitoxai.tasks.train import CONFIG_FILE, METRICS_FILE, TrainParameters
 from napari_mitoxai.tasks.training_parameters import TrainingParameters
 from napari_mitoxai.training import (
@@ -43,6 +55,8 @@ from napari_mitoxai.training import (
 from napari_mitoxai.training.channel_shares import channel_shares, shares_over
 from napari_mitoxai.training.evaluation import accuracy_of, subject_scores
 from napari_mitoxai.training.examples import Examples
+from napari_mitoxai.training.frozen import freeze_behind_mixing
+from napari_mitoxai.training.memory import give_back
 from napari_mitoxai.training.state import StateFolder
 
 _OPTIMISTIC = "Patches of the same subjects were trained and tested on: the figures are optimistic and say nothing of how new subjects are called."
@@ -79,8 +93,8 @@ class Parts:
 def gather(
     parameters: TrainingParameters, cohort: Cohort, progress: ProgressCallback, cancel: CancelToken, channels: list[str] | None = None
 ) -> PatchSet:  # fmt: skip
-    """Read the patches that a run or a sweep asks for."""
-    return gather_patches(
+    """Read the patches that a run or a sweep asks for, and those of its concepts."""
+    patches = gather_patches(
         cohort,
         PatchGeometry(parameters.patch_size, parameters.input_size),
         channels=getattr(parameters, "channels", []) if channels is None else channels,
@@ -89,6 +103,9 @@ def gather(
         one_a_fibre=parameters.crops == "fibres",
         progress=progress,
         cancel=cancel,
+    )
+    return replace(
+        patches, concepts=read_concept_patches(parameters, cohort, patches.panel, progress, cancel)
     )
 
 
@@ -140,11 +157,14 @@ class Trained:
         Of the training subjects.
     fit : Fit
         How it went.
+    whitening : Whitening, optional
+        What of it is whitened.
     """
 
     network: torch.nn.Module
     scaling: Scaling
     fit: Fit
+    whitening: Whitening | None = None
 
 
 def train_network(
@@ -179,17 +199,28 @@ def train_network(
         parts.training, scaling, augmentation=parameters.augmentation, jitter=parameters.jitter, seed=parameters.seed
     )  # fmt: skip
     validation = ScaledPatches(parts.validation, scaling) if len(parts.validation) else None
+    concepts = parts.training.concepts
+    whitening = alignment = None
+    if concepts is not None:
+        whitening = whitening_of(parameters, concepts.names, len(parts.training.panel))
+        alignment = alignment_of(parameters, whitening, concepts, subjects, scaling)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed)
         network = create(
             parameters.architecture, len(parts.training.panel), classes,
             None if parameters.weights in ("", "random") else parameters.weights,
-            head=parameters.head, adaptation=parameters.adaptation, mixing=parameters.mixing,
+            head=parameters.head, adaptation=parameters.adaptation, mixing=parameters.mixing, whitening=whitening,
         ).to(memory_format=torch.channels_last)  # fmt: skip
+    if parameters.start_from is not None:
+        start_from(parameters, network, parts.training.panel, parts.split())
     learning: torch.nn.Module = network
     examples: Examples = training
     checked: Examples | None = validation
-    if isinstance(network, WithHead) and parameters.base == "frozen":
+    if isinstance(network, WithMixing) and parameters.base == "frozen":
+        freeze_behind_mixing(
+            network
+        )  # what the base gives changes with the blend: its features cannot be kept
+    elif isinstance(network, WithHead) and parameters.base == "frozen":
         augmented = bool(parameters.augmentation) or parameters.jitter > 0
         examples = features_of(
             network.base, training, views=parameters.views if augmented else 1, precision=parameters.precision,
@@ -207,10 +238,12 @@ def train_network(
         learning = network.head
     result = fit(
         learning, examples, checked, recipe_of(parameters),
-        device=device, folder=None if state is None else StateFolder(state), progress=progress, cancel=cancel,
+        device=device, folder=None if state is None else StateFolder(state),
+        alignment=alignment, progress=progress, cancel=cancel,
     )  # fmt: skip
     learning.load_state_dict(result.state)
-    return Trained(network, scaling, result)
+    give_back()
+    return Trained(network, scaling, result, whitening)
 
 
 def train_run(
@@ -256,6 +289,10 @@ def train_run(
     trained = train_network(parameters, parts, len(cohort.classes), device, folder, progress, cancel)
     result = trained.fit
     notes = [*patches.notes, *parts.notes, *result.notes]
+    if trained.whitening is not None:
+        notes += concept_notes(
+            parts.training, trained.whitening, trained.network, parameters, result.batch_size
+        )
     if result.cancelled:
         notes.append(
             f"Training was cancelled after {len(result.history)} of {parameters.epochs} epochs; "
@@ -282,6 +319,10 @@ def train_run(
     if isinstance(trained.network, WithMixing) and all_folds is None:
         shares = channel_shares(trained.network.mixing, parts.training, trained.scaling)
         metrics["mixing"] = {"images": parameters.mixing, "channels": shares}
+    if trained.whitening is not None and all_folds is None:
+        metrics["concepts"] = purity_of(
+            trained.network, trained.whitening, parts.training, trained.scaling, parts.split(), cancel
+        )
     metrics = {
         **metrics,
         "epochs": len(result.history),
@@ -309,12 +350,15 @@ def train_run(
         state=trained.network.state_dict(),
         head=parameters.head,
         mixing=parameters.mixing,
+        whitening=trained.whitening,
     )
     save_checkpoint(checkpoint, folder)
     _write_config(folder, parameters, patches)
     _write_history(folder / "history.csv", result.history)
     if "mixing" in metrics:
         write_mixing(folder, metrics["mixing"]["channels"])
+    if patches.concepts is not None:
+        write_concepts(folder / CONCEPTS_TABLE, patches.concepts.placed.as_examples(), overwrite=True)
     write_json(folder / METRICS_FILE, metrics)
     if not result.cancelled:
         StateFolder(folder).clear()
@@ -360,6 +404,8 @@ def train_folds(
     if parameters.mixing:
         shares = shares_over([fold_metrics["mixing"]["channels"] for fold_metrics in each])
         metrics["mixing"] = {"images": parameters.mixing, "channels": shares}
+    if parameters.concepts is not None:
+        metrics["concepts"] = purity_over([fold_metrics["concepts"] for fold_metrics in each])
     if not final_model:
         _write_config(folder, parameters, patches)
         if parameters.mixing:
@@ -441,7 +487,8 @@ def refuse_unfit(parameters: TrainParameters, cohort: Cohort) -> None:
     Raises
     ------
     MitoxaiError
-        If there is no such device, the subjects cannot be split like this, or the network shrinks such inputs to nothing.
+        If there is no such device, the subjects cannot be split like this, the network shrinks such inputs to nothing, or
+        the layers to whiten are not in it.
     """
     pick_device(parameters.device)
     if parameters.folds != "none":
@@ -449,8 +496,13 @@ def refuse_unfit(parameters: TrainParameters, cohort: Cohort) -> None:
     elif parameters.split == "subject":
         split_subjects(cohort, hold_out=parameters.hold_out, seed=parameters.seed)
     side, batch = parameters.input_size, min(parameters.batch_size, 2)
+    whitening = None
+    if parameters.concepts is not None:
+        whitening = whitening_of(parameters, concept_names(parameters.concepts), 3)
     with torch.device("meta"):
-        network = create(parameters.architecture, 3, 2, head=parameters.head, mixing=parameters.mixing)
+        network = create(
+            parameters.architecture, 3, 2, head=parameters.head, mixing=parameters.mixing, whitening=whitening
+        )
         inputs = torch.zeros(batch, 3, side, side)
     if parameters.base == "frozen":
         network.eval()

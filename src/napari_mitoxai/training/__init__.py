@@ -4,7 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_mitoxai.training.data import PatchSet, gather_patches
+    from napari_mitoxai.training.concepts import Alignment
+    from napari_mitoxai.training.data import ConceptPatches, PatchSet, gather_concepts, gather_patches
     from napari_mitoxai.training.evaluation import Evaluation, evaluate, predict
     from napari_mitoxai.training.examples import ScaledPatches
     from napari_mitoxai.training.frozen import features_of
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from napari_mitoxai.training.recipe import Recipe
 
 __all__ = [
+    "Alignment",
+    "ConceptPatches",
     "Evaluation",
     "Fit",
     "PatchSet",
@@ -21,12 +24,16 @@ __all__ = [
     "evaluate",
     "features_of",
     "fit",
+    "gather_concepts",
     "gather_patches",
     "permutation_test",
     "predict",
 ]
 
 _ROOM = {
+    "Alignment": "concepts",
+    "ConceptPatches": "data",
+    "gather_concepts": "data",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
     "predict": "evaluation",

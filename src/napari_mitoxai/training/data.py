@@ -13,6 +13,8 @@ from napari_mitoxai.cohort import (
     Cohort,
     Member,
     PatchGeometry,
+    PlacedConcepts,
+    PlacedExample,
     fibre_corners,
     find_labels,
     inside,
@@ -25,6 +27,27 @@ from napari_mitoxai.cohort import (
 )
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.imc import Panel, Section
+
+
+@dataclass(frozen=True)
+class ConceptPatches:
+    """Patches that show concepts.
+
+    Attributes
+    ----------
+    placed : PlacedConcepts
+        Where they are from, in their order.
+    patches : PatchSet
+        Their labels are the numbers of the concepts.
+    """
+
+    placed: PlacedConcepts
+    patches: "PatchSet"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The concepts."""
+        return tuple(self.placed.concepts)
 
 
 @dataclass(frozen=True)
@@ -43,6 +66,8 @@ class PatchSet:
         The channels, the same for all.
     notes : tuple of str
         What a user should know of the reading.
+    concepts : ConceptPatches, optional
+        The concepts that a network's axes are to be turned to; of all subjects, also in a part of the patches.
     """
 
     counts: NDArray[np.float32]
@@ -50,6 +75,7 @@ class PatchSet:
     labels: NDArray[np.int64]
     panel: Panel
     notes: tuple[str, ...] = field(default=())
+    concepts: ConceptPatches | None = None
 
     def of(self, subjects: Sequence[str]) -> "PatchSet":
         """The patches of these subjects."""
@@ -65,12 +91,17 @@ class PatchSet:
         """The same patches with these channels only, in this order."""
         planes = self.panel.match(targets, what="the cohort")
         panel = Panel(tuple(self.panel[plane] for plane in planes))
-        return replace(self, counts=self.counts[:, planes], panel=panel)
+        concepts = self.concepts and replace(
+            self.concepts, patches=self.concepts.patches.with_channels(targets)
+        )
+        return replace(self, counts=self.counts[:, planes], panel=panel, concepts=concepts)
 
     def digest(self) -> str:
-        """SHA-256 of the counts, of their channels, and of whose they are."""
+        """SHA-256 of the counts, of their channels, and of whose they are; with concepts, of theirs too."""
         digest = hashlib.sha256(np.ascontiguousarray(self.counts).data)
         digest.update(json.dumps([self.subjects.tolist(), self.labels.tolist(), self.panel.targets]).encode())
+        if self.concepts is not None:
+            digest.update(json.dumps([self.concepts.names, self.concepts.patches.digest()]).encode())
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -126,12 +157,16 @@ def gather_patches(
     else:
         panel_channels = list(sections[0].panel)
     panel = Panel(tuple(panel_channels))
+    every_planes = []
+    for section in sections:  # what does not fit is said before minutes of reading
+        every_planes.append(section.panel.match(panel.targets, what=f"{section.name} in the cohort"))
+        geometry.check(section.shape, section.name)
     counts: list[NDArray[np.float32]] = []
     owners: list[Member] = []
-    for done, (member, section) in enumerate(zip(cohort.members, sections, strict=True)):
+    for done, (member, section, planes) in enumerate(
+        zip(cohort.members, sections, every_planes, strict=True)
+    ):
         progress(Progress("Reading patches", done, len(sections), section.name))
-        planes = section.panel.match(panel.targets, what=f"{section.name} in the cohort")
-        geometry.check(section.shape, section.name)
         before = len(counts)
         for patch in _patches_of(section, member, planes, geometry, overlap, masks, one_a_fibre):
             if cancel is not None:
@@ -186,3 +221,86 @@ def _patches_of(
         return inside(counts, labels, corners[number], fibres[number])
 
     yield from read_patches(section, planes, corners, geometry, masked)
+
+
+def gather_concepts(
+    placed: PlacedConcepts,
+    panel: Panel,
+    geometry: PatchGeometry,
+    *,
+    masks: Path | None = None,
+    one_a_fibre: bool = False,
+    progress: ProgressCallback = no_progress,
+    cancel: CancelToken | None = None,
+) -> ConceptPatches:
+    """Read the patches of a concept set, as those of the cohort are read.
+
+    Parameters
+    ----------
+    placed : PlacedConcepts
+        From `place_concepts`.
+    panel : Panel
+        The channels of the cohort's patches.
+    geometry, masks, one_a_fibre, progress, cancel
+        As in `gather_patches`; the one fibre is that at the centre of a patch, or the nearest to it in the patch.
+
+    Raises
+    ------
+    MitoxaiError
+        If a section cannot be read or lacks a channel, or there is no fibre in a patch that is to show one.
+    """
+    counts: dict[int, NDArray[np.float32]] = {}
+    names = placed.concepts
+    members = list(dict.fromkeys(item.member.address for item in placed.examples))
+    for done, address in enumerate(members):
+        progress(Progress("Reading concepts", done, len(members), address.name))
+        if cancel is not None:
+            cancel.check()
+        own = [number for number, item in enumerate(placed.examples) if item.member.address == address]
+        member = placed.examples[own[0]].member
+        section = member.read()
+        planes = section.panel.match(panel.targets, what=f"{section.name} in the cohort")
+        labels = None if masks is None else read_mask(find_labels(masks, section, member.subject), section)
+        for number in own:
+            item = placed.examples[number]
+            counts[number] = _concept_patch(section, planes, item, geometry, labels, one_a_fibre)
+    progress(Progress("Reading concepts", len(members), len(members), f"{len(counts)} examples"))
+    patches = PatchSet(
+        np.stack([counts[number] for number in range(len(placed.examples))]),
+        np.asarray([item.member.subject for item in placed.examples]),
+        np.asarray([names.index(item.example.concept) for item in placed.examples], dtype=np.int64),
+        panel,
+        placed.notes,
+    )
+    return ConceptPatches(placed, patches)
+
+
+def _concept_patch(
+    section: Section,
+    planes: Sequence[int],
+    item: PlacedExample,
+    geometry: PatchGeometry,
+    labels: NDArray[np.integer] | None,
+    one_a_fibre: bool,
+) -> NDArray[np.float32]:
+    if labels is None:
+        return next(read_patches(section, planes, [item.corner], geometry))
+    fibre = _fibre_at(labels, item, geometry.patch_size) if one_a_fibre else None
+
+    def masked(_: int, counts: NDArray[np.float32]) -> NDArray[np.float32]:
+        return inside(counts, labels, item.corner, fibre)
+
+    return next(read_patches(section, planes, [item.corner], geometry, masked))
+
+
+def _fibre_at(labels: NDArray[np.integer], item: PlacedExample, side: int) -> int:
+    """The fibre at the place of an example, or the one that comes nearest to it in the patch."""
+    top, left = item.corner
+    ys, xs = np.nonzero(labels[top : top + side, left : left + side])
+    if not len(ys):
+        raise MitoxaiError(
+            f"The concept {item.example.concept} has an example at ({item.example.x_px:g}, {item.example.y_px:g}) px of "
+            f"{item.member.label}, where no fibre is: place it on a fibre, or leave --crops fibres out."
+        )
+    nearest = np.argmin((ys + top - item.example.y_px) ** 2 + (xs + left - item.example.x_px) ** 2)
+    return int(labels[top + ys[nearest], left + xs[nearest]])

@@ -1,4 +1,7 @@
-"""A frozen base is computed once, not once an epoch: its features are kept, and only the head is trained."""
+"""A frozen base is computed once, not once an epoch: its features are kept, and only the head is trained.
+
+Behind a channel mixing they would change with every step; there the base stays as it is and the training goes through it.
+"""
 
 from functools import partial
 
@@ -9,6 +12,8 @@ from torch import Tensor, nn
 
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
 from napari_mitoxai.models import CancellingMode
+from napari_mitoxai.models.heads import WithHead
+from napari_mitoxai.models.mixing import WithMixing
 from napari_mitoxai.training.examples import Batches, Examples
 from napari_mitoxai.training.memory import in_batches_that_fit
 from napari_mitoxai.training.optimisers import autocast, faster_precision
@@ -97,3 +102,18 @@ def features_of(
         computed = [in_batches_that_fit(partial(compute, view), _BATCH, device) for view in range(views)]
     # out of inference mode, as the head is trained on them
     return Features(torch.stack(computed).clone(), examples, seed)
+
+
+def freeze_behind_mixing(network: WithMixing) -> None:
+    """Leave only the blend and the head of a network to be trained.
+
+    The base keeps its weights, and its running averages too: batch normalisation goes by them, as it does where features
+    are kept.
+
+    Parameters
+    ----------
+    network : WithMixing
+        Around a `WithHead`; changed in place.
+    """
+    assert isinstance(network.network, WithHead)
+    network.network.base.eval().requires_grad_(False)

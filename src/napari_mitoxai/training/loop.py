@@ -25,6 +25,7 @@ from napari_mitoxai.common import (
     no_progress,
 )
 from napari_mitoxai.models import CancellingMode
+from napari_mitoxai.training.concepts import Alignment
 from napari_mitoxai.training.examples import Batches, Examples, draw_order
 from napari_mitoxai.training.optimisers import (
     faster_precision,
@@ -107,9 +108,10 @@ class _Classifier(lightning.LightningModule):
         recipe: Recipe,
         state: TrainingState,
         cancel: CancelToken,
+        alignment: Alignment | None,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self._alignment = network, alignment
         self._training, self._validation = training, validation
         self._recipe, self._first = recipe, state.epoch
         self._optimizer_state = state.optimizer
@@ -135,6 +137,14 @@ class _Classifier(lightning.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         return self._step(batch, "train")
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._alignment is not None:
+            epoch = self._first + self.trainer.current_epoch
+            with self._cancelling:
+                self._alignment.after_step(
+                    self.network, epoch * int(self.trainer.num_training_batches) + batch_idx + 1
+                )
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         return self._step(batch, "validation")
@@ -300,6 +310,7 @@ def fit(
     *,
     device: torch.device | None = None,
     folder: StateFolder | None = None,
+    alignment: Alignment | None = None,
     progress: ProgressCallback = no_progress,
     cancel: CancelToken | None = None,
 ) -> Fit:
@@ -320,6 +331,8 @@ def fit(
     folder : StateFolder, optional
         Gets the state after each epoch, as far as that takes little time; what is in it already is gone on from, and
         the weights are then the same as without the interruption, on the CPU to the bit.
+    alignment : Alignment, optional
+        Turns the axes of whitened layers between the steps.
     progress, cancel
         Reported ten times a second, with the curve's values after every epoch, and those of the epochs that it goes on
         from; checked between layers.
@@ -351,7 +364,7 @@ def fit(
             try:
                 network.load_state_dict(state.network)
                 result = _train(
-                    network, training, validation, replace(recipe, batch_size=size), state, device, folder, progress, cancel
+                    network, training, validation, replace(recipe, batch_size=size), state, device, folder, alignment, progress, cancel
                 )  # fmt: skip
             except torch.OutOfMemoryError as error:
                 if size < 4:
@@ -379,6 +392,7 @@ def _train(
     state: TrainingState,
     device: torch.device,
     folder: StateFolder | None,
+    alignment: Alignment | None,
     progress: ProgressCallback,
     cancel: CancelToken,
 ) -> Fit:
@@ -409,7 +423,7 @@ def _train(
             num_sanity_val_steps=0,
         )
         try:
-            trainer.fit(_Classifier(network, training, validation, recipe, state, cancel))
+            trainer.fit(_Classifier(network, training, validation, recipe, state, cancel, alignment))
         except Cancelled:
             if not state.best:
                 raise

@@ -1,0 +1,219 @@
+"""The Compare tab: maps in napari's grid, two of them swept or blinking, one fibre under all, and everything put back."""
+
+import numpy as np
+import pytest
+
+from napari_mitoxai import simulate
+from napari_mitoxai.explain.store import MapGrid, create_store, open_maps
+from napari_mitoxai.imc import write_section
+from napari_mitoxai.napari.compare_cells import Contrast
+from napari_mitoxai.napari.compare_panel import EACH, ComparePanel
+from napari_mitoxai.napari.layers import LayerFacts, fibre_layer, store_layers
+from napari_mitoxai.napari.state import state_of
+from napari_mitoxai.trust.recorded import RecordedScore, record_scores
+
+SIZE, CHANNELS = 128, ["NDUFB8", "SDHA"]
+
+
+def store_of(path, section, planes):
+    """A finished store with one map a method."""
+    methods = {
+        name: {"channels": CHANNELS if len(values) > 1 else ["all channels"], "signed": bool(values.min() < 0), "title": name.upper()}
+        for name, values in planes.items()
+    }  # fmt: skip
+    info = {
+        "section": {"name": section.stem.split(".")[0], "path": str(section), "subject": "S", "shape": [10, SIZE, SIZE], "notes": []},
+        "checkpoint": {"architecture": "none", "classes": ["control", "patient"], "patch_size": SIZE},
+        "target": "patient", "target_class": "patient", "use_of_subject": "test", "area": None, "fingerprint": "f",
+    }  # fmt: skip
+    side = SIZE // 2
+    store = create_store(path, MapGrid((side, side), 2, 1.0), methods, info)
+    for name, values in planes.items():
+        store.write_block(name, (0, 0), values.astype(np.float32))
+    store.note_patches({(0, 0): [0.2, 0.8]})
+    store.complete({"call": "patient", "probability": {"patient": 0.8, "control": 0.2}, "patches": 1})
+    return path
+
+
+@pytest.fixture
+def scene(viewer, workspace, tmp_path, qtbot):
+    """A section with fibres and three maps, of which one tells channels apart and one fails the sanity check."""
+    made = simulate.section("membrane_rim", True, size=SIZE, seed=8)
+    path = write_section(tmp_path / "S.ome.tiff", made.counts, made.panel, pixel_size_um=1.0)
+    rng, side = np.random.default_rng(0), SIZE // 2
+    planes = {
+        "lrp": rng.normal(size=(2, side, side)) * 3e-4,
+        "cam": rng.random((1, side, side)) * 0.5,
+        "grad": rng.normal(size=(1, side, side)),
+    }
+    maps = store_of(tmp_path / "M.ome.zarr", path, planes)
+    record_scores(maps, "lrp", [RecordedScore("deletion", 0.31, 0.22, 0.4, 20, 0, "lower")])
+    record_scores(maps, "cam", [RecordedScore("deletion", 0.5, 0.4, 0.6, 20, 0, "lower")], fails_sanity=True)
+    viewer.open(path, plugin="napari-mitoxai")
+    state = state_of(viewer)
+    qtbot.wait(50)
+    facts = LayerFacts("fibres", state.section.name, str(state.section.address), "fibres")
+    state.add_layer(fibre_layer(made.fibres, facts, pixel_size_um=1.0))
+    for layer in store_layers(open_maps(maps)):
+        state.add_layer(layer)
+    workspace.show_tab("Compare")
+    qtbot.wait(50)
+    return state, planes, made.fibres, maps
+
+
+@pytest.fixture
+def compare(scene, child, qtbot):
+    def run():
+        button = child("compare_panel/compare")
+        assert button.isEnabled()
+        button.click()
+        qtbot.waitUntil(lambda: scene[0].comparison.complete, timeout=60_000)
+        qtbot.wait(50)
+        return scene[0].comparison
+
+    return run
+
+
+def seen(viewer):
+    """All that a comparison changes."""
+    grid, bar = viewer.canvas.grid, viewer.canvas.overlays.scale_bar
+    return (
+        [(layer.name, layer.visible) for layer in viewer.layers],
+        (grid.enabled, grid.stride, tuple(grid.shape), grid.spacing),
+        (bar.visible, bar.gridded, bar.box),
+        (tuple(viewer.scene.camera.center), viewer.scene.camera.zoom),
+        viewer.layers.selection.active,
+    )
+
+
+def test_a_cell_for_each_map_and_everything_as_it_was_afterwards(
+    scene, compare, child, viewer, notifications
+):
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 3.0, (0, 40, 50)
+    viewer.layers.selection.active = viewer.layers[1]
+    before = seen(viewer)
+    comparison = compare()
+    grid = viewer.canvas.grid
+    cells = [
+        [viewer.layers[index] for index in there] for _, there in grid.iter_viewboxes(viewer.layers) if there
+    ]
+    assert [len(cell) for cell in cells] == [3, 3, 3]
+    assert [cell[0].rgb for cell in cells] == [True] * 3
+    maps = {cell.choice.method: layers[1] for cell, layers in zip(comparison.cells, cells, strict=True)}
+    # the value under the pointer, in the power of ten that the cell names
+    assert maps["lrp"].name.splitlines() == ["LRP, in 10⁻³", "deletion 0.31 (0.22 to 0.4), lower is better"]
+    expected = scene[1]["lrp"].sum(0) * 1000
+    assert np.allclose(np.asarray(maps["lrp"].data[0]), expected, atol=1e-4)
+    assert maps["lrp"].contrast_limits[0] == -maps["lrp"].contrast_limits[1]
+    assert maps["cam"].contrast_limits[0] == 0
+    assert maps["cam"].name.splitlines()[-1] == "fails the sanity check"
+    assert all(layer.colorbar.visible and layer.name_overlay.visible for layer in maps.values())
+    bar = viewer.canvas.overlays.scale_bar
+    assert bar.visible
+    assert bar.gridded
+    assert viewer.screenshot(canvas_only=True, flash=False)[..., :3].any()
+    child("compare_panel/leave_comparison").click()
+    assert seen(viewer) == before
+    assert not comparison.active
+    assert notifications == []
+
+
+def test_colour_scales_are_own_or_common(scene, compare, child, viewer):
+    comparison = compare()
+    box = child("compare_panel/contrast")
+    own = [cell.limit for cell in comparison.cells]
+    assert len(set(own)) == 3
+    box.setCurrentText(Contrast.SHARED.value)
+    box.activated.emit(box.currentIndex())
+    assert {cell.limit for cell in comparison.cells} == {max(own)}
+    shown = [
+        layer
+        for layer in viewer.layers
+        if layer.name.startswith(("LRP", "CAM", "GRAD")) and "/" not in layer.name
+    ]
+    assert {layer.contrast_limits[1] for layer in shown} == {max(own)}
+    box.setCurrentText(Contrast.METHOD.value)
+    box.activated.emit(box.currentIndex())
+    assert [cell.limit for cell in comparison.cells] == own
+
+
+def test_channels_get_cells_of_their_own(scene, compare, child, workspace):
+    child("compare_panel/compared_channel").setCurrentText(EACH)
+    comparison = compare()
+    assert [cell.title for cell in comparison.cells] == ["LRP, NDUFB8", "LRP, SDHA", "CAM", "GRAD"]
+    assert np.allclose(np.asarray(comparison.cells[1].levels[0]), scene[1]["lrp"][1])
+    panel = workspace.findChild(ComparePanel)
+    panel.maps.choose([(str(scene[3]), "lrp")])
+    child("compare_panel/compared_channel").setCurrentText("SDHA")
+    assert [choice.channel for choice in panel.choices()] == ["SDHA"]
+
+
+def test_two_maps_under_a_curtain_and_in_turn(scene, compare, child, viewer, qtbot):
+    comparison = compare()
+    child("compare_panel/second_map").setCurrentIndex(2)
+    child("compare_panel/mode_swipe").click()
+    assert not viewer.canvas.grid.enabled
+    child("compare_panel/curtain").setValue(250)
+    shown = [layer for layer in viewer.layers if layer.visible]
+    left, right = (
+        shown[1],
+        next(layer for layer in shown if layer.name.startswith("GRAD") and "/" not in layer.name),
+    )
+    side = SIZE // 2
+    assert np.asarray(left.data[0])[:, : side // 4].all()
+    assert not np.asarray(left.data[0])[:, side // 4 :].any()
+    assert not np.asarray(right.data[0])[:, : side // 4].any()
+    child("compare_panel/mode_blink").click()
+    first = {layer.name for layer in viewer.layers if layer.visible}
+    comparison.flip()
+    second = {layer.name for layer in viewer.layers if layer.visible}
+    assert first
+    assert second
+    assert not first & second
+    child("compare_panel/mode_side_by_side").click()
+    assert viewer.canvas.grid.enabled
+    assert np.allclose(np.asarray(left.data[0]) / 1e3, scene[1]["lrp"].sum(0), atol=1e-7)
+    comparison._on_swipe_key()
+    assert comparison.mode == "swipe"
+    assert child("compare_panel/mode_swipe").isChecked()
+    comparison._on_swipe_key()
+    assert comparison.mode == "side by side"
+
+
+def test_a_click_on_a_fibre_reads_it_under_every_map(scene, compare, child, workspace, viewer, qtbot):
+    state, planes, fibres, _ = scene
+    comparison = compare()
+    panel = workspace.findChild(ComparePanel)
+    fibre = int(np.bincount(fibres[fibres > 0]).argmax())
+    y, x = np.argwhere(fibres == fibre)[len(np.argwhere(fibres == fibre)) // 2]
+    panel.readout.read(comparison.cells[1], (float(y), float(x)))
+    qtbot.waitUntil(lambda: not state.runner.busy, timeout=30_000)
+    table = panel.readout.table
+    assert table.isVisible()
+    assert table.rowCount() == 3
+    assert f"fibre {fibre}" in child("compare_panel/fibre_clicked").text()
+    share = (fibres == fibre).reshape(SIZE // 2, 2, SIZE // 2, 2).mean((1, 3))
+    for row, name in enumerate(("lrp", "cam", "grad")):
+        values = planes[name].sum(0)
+        mean = (values * share).sum() / share.sum()
+        assert float(table.item(row, 1).text()) == pytest.approx(mean, rel=0.06)
+        positive = np.maximum(values, 0)
+        even = (positive * share).sum() / positive.sum() / (share.sum() / share.size)
+        assert float(table.item(row, 2).text()) == pytest.approx(even, abs=0.006)
+    panel.readout.read(comparison.cells[1], (-50.0, 0.0))
+    assert "no fibre" in child("compare_panel/fibre_clicked").text()
+
+
+def test_a_layer_taken_away_ends_the_comparison(scene, compare, viewer, qtbot):
+    before = seen(viewer)
+    comparison = compare()
+    viewer.layers.remove(viewer.layers[1])
+    qtbot.waitUntil(lambda: not comparison.active, timeout=5_000)
+    assert seen(viewer)[:3] == before[:3]
+
+
+def test_without_maps_the_way_is_told(viewer, workspace, child):
+    workspace.show_tab("Compare")
+    assert "Explain a section first" in child("compare_panel/what_is_missing").text()
+    assert not child("compare_panel/compare").isEnabled()
+    assert not child("compare_panel/leave_comparison").isEnabled()
