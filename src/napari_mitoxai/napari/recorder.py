@@ -31,6 +31,10 @@ class Recorder(QObject):
         self.steps: list[DoneStep] = []
         runner.step_done.connect(self._add)
 
+    def last(self, task: str) -> DoneStep | None:
+        """The last step of a task; None if there was none."""
+        return next((step for step in reversed(self.steps) if name_of(step.parameters) == task), None)
+
     def _add(self, step: DoneStep) -> None:
         self.steps.append(step)
         self.changed.emit()

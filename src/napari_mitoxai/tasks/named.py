@@ -13,7 +13,7 @@ from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 # what a task writes has one of these names in every parameter model; every other path is read
-WRITTEN = ("out", "figure", "plot")
+WRITTEN = ("out", "figure", "plot", "curves")
 
 
 @dataclass(frozen=True)
@@ -77,5 +77,9 @@ def _task(name: str) -> Task | None:
     if not inspect.isfunction(run) or run.__module__ != module.__name__:
         return None
     model = get_type_hints(run).get("parameters")
-    is_model = isinstance(model, type) and issubclass(model, TaskParameters)
-    return Task(name, model, run) if is_model and model is not None else None
+    if (
+        not (isinstance(model, type) and issubclass(model, TaskParameters))
+        or model.__module__ != module.__name__
+    ):
+        return None  # a part of another task
+    return Task(name, model, run)

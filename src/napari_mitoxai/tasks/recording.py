@@ -255,7 +255,7 @@ def _outputs(parameters: TaskParameters) -> list[Path]:
 
 def _listed(name: str, path: Path) -> list[Path]:
     """The sections that a cohort's table lists."""
-    if name not in ("cohort", "sections") or path.suffix.lower() != ".csv" or not path.is_file():
+    if name not in ("cohort", "sections", "data") or path.suffix.lower() != ".csv" or not path.is_file():
         return []
     from napari_mitoxai.cohort import read_members
 
