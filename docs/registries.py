@@ -1,7 +1,7 @@
 """Directives that print what the code knows of itself, so that nothing is written twice.
 
 ``mitoxai-methods``, ``mitoxai-architectures``, ``mitoxai-protocols`` and ``mitoxai-signals`` list the registries; ``mitoxai-command NAME``
-lists a command's arguments and options.
+lists a command's arguments and options; ``mitoxai-planted-truth`` is the table of how well each method found a planted truth.
 """
 
 from collections.abc import Iterator
@@ -29,12 +29,15 @@ class Methods(_Listing):
 
     def markdown(self) -> Iterator[str]:
         from napari_mitoxai.explain import available, method
+        from napari_mitoxai.explain.planted_truth import long_hint
 
         for name in available():
             entry = method(name)
             sign = "for (+) and against (−) the class" if entry.signed else "never negative"
             planes = "one map a channel" if entry.per_channel else "one map for all channels"
             yield from (f"## {entry.title}", "", f"`{name}` · {sign} · {planes}", "", entry.description, "")
+            if hint := long_hint(name):
+                yield from (f"{hint} See [](planted-truth.md).", "")
             for field_name, field in entry.parameters.model_fields.items():
                 yield f"* `{field_name}` (default `{field.default}`): {field.description}"
             for preset, values in entry.presets.items():
@@ -63,6 +66,43 @@ class Signals(_Listing):
         yield from ("| name | what a patient has | channels |", "|---|---|---|")
         for name, entry in SIGNALS.items():
             yield f"| `{name}` | {entry.description} | {', '.join(entry.channels)} |"
+
+
+class PlantedTruth(_Listing):
+    """Every method by its place over all signals, and how much of each signal it found."""
+
+    def markdown(self) -> Iterator[str]:
+        from napari_mitoxai.explain import method
+        from napari_mitoxai.explain.planted_truth import found_by, ranking
+        from napari_mitoxai.simulate import SIGNALS
+
+        places, found = ranking(), found_by()
+        signals = list(dict.fromkeys(each.signal for methods in found.values() for each in methods))
+        named = any(each.channel_named is not None for methods in found.values() for each in methods)
+        heads = [
+            "",
+            "method",
+            "times chance",
+            *(SIGNALS[name].title for name in signals),
+            *(["right protein named"] if named else []),
+        ]
+        yield from ("| " + " | ".join(heads) + " |", "|" + "---|" * len(heads))
+        for name, over_all in places.items():
+            own = {each.signal: each for each in found[name]}
+            cells = [_found(own[signal]) if signal in own else "" for signal in signals]
+            proteins = [each.channel_named for each in found[name] if each.channel_named is not None]
+            if named:
+                cells.append(f"{sum(proteins) / len(proteins):.0%}" if proteins else "cannot tell")
+            times = f"{over_all.times_chance:.2g}" + (
+                f" ({over_all.low:.2g} to {over_all.high:.2g})" if over_all.low == over_all.low else ""
+            )
+            yield f"| {over_all.place} | {method(name).title} | {times} | " + " | ".join(cells) + " |"
+
+
+def _found(found: Any) -> str:
+    interval = f" ({100 * found.low:.0f} to {100 * found.high:.0f})" if found.low == found.low else ""
+    told = f"{100 * found.value:.0f} %{interval}"
+    return f"*{told}*" if found.above_chance is False else told
 
 
 class Protocols(_Listing):
@@ -108,4 +148,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("mitoxai-protocols", Protocols)
     app.add_directive("mitoxai-signals", Signals)
     app.add_directive("mitoxai-command", Command)
+    app.add_directive("mitoxai-planted-truth", PlantedTruth)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -119,6 +119,12 @@ def _option(model: type[TaskParameters], name: str, field: FieldInfo) -> inspect
     if typing.get_origin(annotation) is typing.Literal:
         help_text += f" One of: {', '.join(map(str, typing.get_args(annotation)))}."
         annotation = str
+    elif (
+        typing.get_origin(annotation) is list
+        and typing.get_origin(typing.get_args(annotation)[0]) is typing.Literal
+    ):
+        help_text += f" Some of: {', '.join(map(str, typing.get_args(typing.get_args(annotation)[0])))}."
+        annotation = list[str]
     if settings.get("argument"):
         kind, default = (
             typer.Argument(help=help_text, metavar=name.upper(), show_default=False),
@@ -157,6 +163,18 @@ def _parts(value: Any) -> Any:
 _SHAPES: dict[str, tuple[int, set[str], set[str]]] = {}
 
 
+# a command's other face, with parameters of its own: by command and switch, the command that is meant
+_VARIANTS = {("trust", "--simulate"): "trust-simulate"}
+
+
+def _meant(arguments: list[str]) -> list[str]:
+    """Let ``trust --simulate`` mean the command ``trust-simulate``."""
+    for (name, switch), variant in _VARIANTS.items():
+        if arguments[:1] == [name] and switch in arguments:
+            return [variant, *(argument for argument in arguments[1:] if argument != switch)]
+    return arguments
+
+
 def _spread(arguments: list[str]) -> list[str]:
     """Let ``--hold-out C03 P09`` mean ``--hold-out C03 --hold-out P09`` once all positional arguments are there."""
     if not arguments or arguments[0] not in _SHAPES:
@@ -182,7 +200,9 @@ def _typed_in(context: typer.Context, given: dict[str, Any]) -> list[str]:
     return [key for key, source in sources.items() if source is not None and source.name != "DEFAULT"]
 
 
-def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[Any], None]) -> None:
+def _add_command(
+    name: str, module_name: str, model_name: str, tell: Callable[[Any], None], *, hidden: bool = False
+) -> None:
     """Make a command of a task module: its options from the parameter model, its help from `run`."""
     module = import_module(f"napari_mitoxai.tasks.{module_name}")
     model: type[TaskParameters] = getattr(module, model_name)
@@ -228,7 +248,7 @@ def _add_command(name: str, module_name: str, model_name: str, tell: Callable[[A
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
     command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0]
-    app.command(name, cls=_Command)(command)
+    app.command(name, cls=_Command, hidden=hidden)(command)
 
 
 def _tell_train(result: Any) -> None:
@@ -529,6 +549,30 @@ def _tell_analysis(result: Any) -> None:
             typer.echo(f"   {path}")
 
 
+def _tell_planted(result: Any) -> None:
+    for model in result.models:
+        typer.echo(
+            f"{model['signal']}, seed {model['seed']}: {model['accuracy']:.0%} of the held-out patches called right; of {model['held_out']} "
+            f"that show the signal {model['right']} right, {model['confident']} with confidence, {model['explained']} explained"
+        )
+    signals = len({model["signal"] for model in result.models if model["explained"]})
+    typer.echo(
+        f"Methods by their mean place over {signals} signal{'s' if signals > 1 else ''} (relevance mass in the planted truth):"
+    )
+    for row in result.ranking:
+        interval = f" ({row['low']:.2g} to {row['high']:.2g})" if row["low"] == row["low"] else ""
+        place = (
+            f"{row['place']}. {row['method']}"
+            if row["mean_place"] == row["mean_place"]
+            else f"-  {row['method']}"
+        )
+        typer.echo(f"  {place}: {row['times_chance']:.2g} times chance{interval}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Table: {result.table}")
+    typer.echo(f"Plot: {result.plot}")
+
+
 def _tell_figure(result: Any) -> None:
     typer.echo(f"Figure: {result.figure}")
     typer.echo(f"Made from: {result.sidecar}")
@@ -628,6 +672,7 @@ _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("aggregate", "aggregate", "AggregateParameters", _tell_aggregate)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
 _add_command("trust", "trust", "TrustParameters", _tell_trust)
+_add_command("trust-simulate", "planted", "PlantedParameters", _tell_planted, hidden=True)
 _add_command("channels", "channels", "ChannelsParameters", _tell_channels)
 _add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)
 _add_command("tcav", "tcav", "TcavParameters", _tell_tcav)
@@ -642,6 +687,7 @@ _add_command("convert", "convert", "ConvertParameters", _tell_convert)
 def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """List the explanation methods."""
     from napari_mitoxai.explain import available, faults, method
+    from napari_mitoxai.explain.planted_truth import found_by, long_hint
 
     for fault in faults():
         typer.echo(fault, err=True)
@@ -655,6 +701,7 @@ def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON o
                         "description": entry.description,
                         "parameters": entry.defaults(),
                         "presets": entry.presets,
+                        "planted_truth": [dataclasses.asdict(found) for found in found_by().get(name, ())],
                     }
                     for name, entry in entries.items()
                 }
@@ -662,7 +709,9 @@ def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON o
         )
         return
     for name, entry in entries.items():
-        typer.echo(f"{name:20s} {entry.title}: {entry.description}")
+        typer.echo(
+            f"{name:20s} {entry.title}: {entry.description}{' ' if long_hint(name) else ''}{long_hint(name)}"
+        )
 
 
 @app.callback(invoke_without_command=True)
@@ -675,7 +724,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: exit 0 when done, 2 with one sentence on standard error when not, 130 when cancelled."""
     try:
-        app(args=_spread(sys.argv[1:] if arguments is None else arguments))
+        app(args=_spread(_meant(sys.argv[1:] if arguments is None else arguments)))
     except MitoxaiError as error:
         typer.echo(
             f"Error: {' '.join(str(error).splitlines())}", err=True

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QComboBox, QLineEdit
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QLineEdit, QListWidget
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain import open_maps
+from napari_mitoxai.explain.planted_truth import ranking, short_hint
 from napari_mitoxai.napari.area_chooser import FIBRES, SHAPE, VIEW, AreaChooser
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.layers import LayerFacts, facts_of, fibre_layer
@@ -139,3 +141,15 @@ def test_the_relevance_of_one_protein(
     box.setCurrentIndex(0)
     box.activated.emit(0)
     np.testing.assert_allclose(np.asarray(layer.data), store.read("gradient").sum(0), rtol=1e-5, atol=1e-9)
+
+
+def test_methods_say_how_well_they_found_a_planted_truth(state, workspace):
+    best = next(iter(ranking()))
+    listed = workspace.findChild(ExplainPanel).form.field("methods").findChild(QListWidget)
+    items = {
+        listed.item(row).data(Qt.ItemDataRole.UserRole): listed.item(row) for row in range(listed.count())
+    }
+    assert items[best].text().endswith(short_hint(best))
+    assert items["random"].text() == "Random"
+    assert "Complex I loss" in items[best].toolTip()
+    assert listed.sizeHintForColumn(0) <= listed.viewport().width()  # the words are not cut off

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout
 from napari_mitoxai import explain
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.explain.plan import PREDICTED
+from napari_mitoxai.explain.planted_truth import long_hint, short_hint
 from napari_mitoxai.napari.area_chooser import AreaChooser
 from napari_mitoxai.napari.blend_box import BlendBox
 from napari_mitoxai.napari.call_box import fibres_of
@@ -41,6 +42,16 @@ def _class_box(field: str) -> QComboBox:
     return box
 
 
+def _label(method: explain.Method) -> str:
+    """What stands in the list: the method, and how well it found a planted truth."""
+    hint = short_hint(method.name)
+    return f"{method.title} · {hint}" if hint else method.title
+
+
+def _tip(method: explain.Method) -> str:
+    return f"{method.description} {long_hint(method.name)}".strip()
+
+
 class ExplainPanel(TaskPanel):
     """Methods to tick, the class to explain, and the model's verdict on the section."""
 
@@ -49,7 +60,7 @@ class ExplainPanel(TaskPanel):
         # the usual ones first, so that what is ticked is in sight
         names = [*_USUAL, *(name for name in explain.available() if name not in _USUAL)]
         methods = [explain.method(name) for name in names]
-        choices = {method.name: (method.title, method.description) for method in methods}
+        choices = {method.name: (_label(method), _tip(method)) for method in methods}
         self.form = Form(
             ExplainParameters, leave_out=_FILLED_IN, choices={"methods": choices}, browse={"out": "save"}
         )

@@ -6,31 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.imc import Panel, parse_channel
+from napari_mitoxai.imc import Panel
+from napari_mitoxai.simulate.channels import MEMBRANE, PANEL, TYPICAL
 from napari_mitoxai.simulate.signals import get_signal
 from napari_mitoxai.simulate.tissue import Tissue, make_tissue, smooth_noise
 
 _SMALLEST = 32
 _LARGEST = 20_000
 _BACKGROUND = 0.03  # ions a pixel where there is no tissue
-_MEMBRANE = "Dystrophin"
-
-# Mean ions a pixel inside a fibre (dystrophin: on the membrane), near those of published sections of muscle
-# (Warren et al. 2020, Sci Rep 10:15336); in the order of mass, as the instrument writes them.
-_TYPICAL = {
-    ("SDHA", "153Eu"): 7.0,
-    ("TOM22", "158Gd"): 0.8,
-    ("NDUFB8", "160Gd"): 2.8,
-    ("OSCP", "161Dy"): 5.0,
-    ("GRIM19", "164Dy"): 2.8,
-    ("VDAC1", "166Er"): 1.7,
-    ("COX4", "168Er"): 8.0,
-    ("MTCO1", "172Yb"): 1.7,
-    ("UqCRC2", "174Yb"): 4.5,
-    (_MEMBRANE, "176Yb"): 7.0,
-}
-
-PANEL = Panel(tuple(parse_channel(target, metal, source="simulated") for target, metal in _TYPICAL))
 
 
 @dataclass(frozen=True)
@@ -157,10 +140,10 @@ def _expected(tissue: Tissue, subject: _Subject, rng: np.random.Generator) -> di
     )
     mitochondria = inside * texture
     expected = {}
-    for (target, _), typical in _TYPICAL.items():
+    for (target, _), typical in TYPICAL.items():
         level = typical * subject.gain[target]
         stray = level * 0.02 + _BACKGROUND
-        if target == _MEMBRANE:
+        if target == MEMBRANE:
             expected[target] = (level * _membrane(tissue, subject, rng) + stray).astype(np.float32)
         else:
             fibre = (level * mass * np.exp(rng.normal(0, 0.12, number))).astype(np.float32)

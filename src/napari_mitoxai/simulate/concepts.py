@@ -10,7 +10,8 @@ from scipy import ndimage
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, written_beside
 from napari_mitoxai.imc import write_labels, write_section
-from napari_mitoxai.simulate.acquire import PANEL, SimulatedSection, section
+from napari_mitoxai.simulate.acquire import SimulatedSection, section
+from napari_mitoxai.simulate.channels import PANEL
 from napari_mitoxai.simulate.signals import SIGNALS
 
 LOSS = "complex I loss"  # what makes a patient

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing
+from napari_mitoxai.explain.planted_truth import best_known
 from napari_mitoxai.tasks.areas import area_of, rows_and_columns
 from napari_mitoxai.tasks.inside import SectionMask, as_seen, refuse_without_fibres
 from napari_mitoxai.tasks.parameters import TaskParameters
@@ -36,7 +37,8 @@ class ExplainParameters(TaskParameters):
     methods: list[str] = Field(
         min_length=1,
         title="Methods",
-        description="Explanation methods, as grad_cam, or with the settings of a preset, as lrp_epsilon@seed-exact.",
+        description="Explanation methods, as grad_cam, or with the settings of a preset, as lrp_epsilon@seed-exact. "
+        f"{best_known()}",
         json_schema_extra={"option": "--method"},
     )
     settings: list[str] = Field(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_mitoxai.training import PatchSet
 
 METRICS_FILE, CONFIG_FILE = "metrics.json", "config.json"
-_BEGUN_FILE = "begun.json"
+BEGUN_FILE = "begun.json"
 _NOT_COMPARED = {"out", "overwrite"}  # they do not change what comes out
 
 
@@ -140,7 +140,7 @@ def run(
             metrics, cancelled = train_folds(parameters, cohort, patches, work, progress, cancel)
         keep_table(cohort, work / TABLE)
         if not cancelled:
-            (work / _BEGUN_FILE).unlink()
+            (work / BEGUN_FILE).unlink()
         replace(work, parameters.out)
     except (Cancelled, MitoxaiError):
         _drop_empty(work)
@@ -176,7 +176,7 @@ def train_prepared(
     if parameters.channels:
         patches = patches.with_channels(parameters.channels)
     done = parameters.out / METRICS_FILE
-    if done.exists() and not (parameters.out / _BEGUN_FILE).exists():
+    if done.exists() and not (parameters.out / BEGUN_FILE).exists():
         if read_json(parameters.out / CONFIG_FILE).get("data") != patches.digest():
             raise MitoxaiError(
                 f"The sections of {parameters.cohort.name} have changed since {parameters.out} was trained: "
@@ -193,7 +193,7 @@ def train_prepared(
         )
     if cancelled:
         raise Cancelled
-    (work / _BEGUN_FILE).unlink()
+    (work / BEGUN_FILE).unlink()
     replace(work, parameters.out)
     return metrics
 
@@ -227,9 +227,9 @@ def refuse_unfit_settings(parameters: TrainingParameters) -> None:
 def begun_with(out: Path) -> TrainParameters | None:
     """The parameters of a run that was begun there and is not finished, which the same parameters go on with; or None."""
     for folder in (_hidden(out), out):
-        if (folder / _BEGUN_FILE).is_file():
+        if (folder / BEGUN_FILE).is_file():
             try:
-                given = {**read_json(folder / _BEGUN_FILE)["parameters"], "out": out}
+                given = {**read_json(folder / BEGUN_FILE)["parameters"], "out": out}
                 return TrainParameters.model_validate(given)
             except (
                 MitoxaiError,
@@ -262,7 +262,7 @@ def _begun_alike(begun: Path, parameters: TrainParameters) -> bool:
 
 def _goes_on(parameters: TrainParameters) -> bool:
     """Whether the run was cancelled, and these are the parameters that it was begun with."""
-    begun = parameters.out / _BEGUN_FILE
+    begun = parameters.out / BEGUN_FILE
     return not parameters.overwrite and begun.is_file() and _begun_alike(begun, parameters)
 
 
@@ -273,7 +273,7 @@ def _work_folder(parameters: TrainParameters) -> Path:
         if _goes_on(parameters):
             shutil.copytree(parameters.out, work)
         return work
-    begun = work / _BEGUN_FILE
+    begun = work / BEGUN_FILE
     same = begun.is_file() and _begun_alike(begun, parameters)
     if not same and begun.is_file() and not parameters.overwrite:
         raise MitoxaiError(
@@ -286,7 +286,7 @@ def _work_folder(parameters: TrainParameters) -> Path:
 
 
 def _begin(work: Path, parameters: TrainParameters, fingerprint: str) -> None:
-    begun = work / _BEGUN_FILE
+    begun = work / BEGUN_FILE
     if begun.is_file() and read_json(begun).get("data") != fingerprint:
         if not parameters.overwrite:
             raise MitoxaiError(
