@@ -651,6 +651,14 @@ def _tell_download(result: Any) -> None:
     typer.echo(f"Next: mitoxai train {result.cohort} --out RUN")
 
 
+def _tell_report(result: Any) -> None:
+    counted = ", ".join(f"{kind.lower()}: {number}" for kind, number in result.parts.items())
+    typer.echo(f"In it: {counted}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Report: {result.report}")
+
+
 def _tell_demo(result: Any) -> None:
     for line in result.lines:
         typer.echo(line)
@@ -679,6 +687,7 @@ _add_command("tcav", "tcav", "TcavParameters", _tell_tcav)
 _add_command("embed", "embed", "EmbedParameters", _tell_embed)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("run", "analysis", "AnalysisParameters", _tell_analysis)
+_add_command("report", "report", "ReportParameters", _tell_report)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert)
 
