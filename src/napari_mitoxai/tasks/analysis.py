@@ -21,7 +21,7 @@ from napari_mitoxai.common import (
 )
 from napari_mitoxai.common.digests import digest_of
 from napari_mitoxai.common.files import read_json, write_json
-from napari_mitoxai.tasks.named import WRITTEN, Task, paths_in, task_named
+from napari_mitoxai.tasks.named import WRITTEN, Task, paths_in, task_named, with_paths
 from napari_mitoxai.tasks.parameters import TaskParameters, validated
 from napari_mitoxai.tasks.recording import FORMAT, done_step, inputs_of, is_in
 
@@ -246,15 +246,9 @@ def _changed(
     parameters: TaskParameters, change: Callable[[Path], Path], *, written: bool | None = None
 ) -> TaskParameters:
     """Parameters with other paths: all, or only what is written, or only what is read."""
-
-    def changed(value: Any) -> Any:
-        if isinstance(value, list):
-            return [changed(each) for each in value]
-        return Path(os.path.normpath(change(value))) if isinstance(value, Path) else value
-
     return parameters.model_copy(
         update={
-            name: changed(getattr(parameters, name))
+            name: with_paths(getattr(parameters, name), lambda path: Path(os.path.normpath(change(path))))
             for name in type(parameters).model_fields
             if written is None or (name in WRITTEN) == written
         }
