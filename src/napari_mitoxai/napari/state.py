@@ -17,6 +17,7 @@ from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres
 from napari_mitoxai.napari.layers import METADATA_KEY, LayerTuple, facts_of, unmarked
 from napari_mitoxai.napari.opening import open_section
 from napari_mitoxai.napari.overview import OverviewRefresher
+from napari_mitoxai.napari.recorder import Recorder
 from napari_mitoxai.napari.runner import TaskRunner
 from napari_mitoxai.napari.runs import RunSummary
 
@@ -34,6 +35,7 @@ class WindowState(QObject):
         # a strong reference would keep a closed window alive
         self._viewer = weakref.ref(viewer)
         self.runner = TaskRunner()
+        self.recorder = Recorder(self.runner)
         self.display = kept_display()
         self.channels = ChannelDisplay(self)
         self.comparison = Comparison(self)
