@@ -119,6 +119,12 @@ def _option(model: type[TaskParameters], name: str, field: FieldInfo) -> inspect
     if typing.get_origin(annotation) is typing.Literal:
         help_text += f" One of: {', '.join(map(str, typing.get_args(annotation)))}."
         annotation = str
+    elif (
+        typing.get_origin(annotation) is list
+        and typing.get_origin(typing.get_args(annotation)[0]) is typing.Literal
+    ):
+        help_text += f" Some of: {', '.join(map(str, typing.get_args(typing.get_args(annotation)[0])))}."
+        annotation = list[str]
     if settings.get("argument"):
         kind, default = (
             typer.Argument(help=help_text, metavar=name.upper(), show_default=False),
