@@ -79,7 +79,13 @@ def outcome_of(data, network_of, classes, seed, epochs, mixing, augmentation=())
     recipe = Recipe(
         epochs=epochs, batch_size=32, learning_rate=3e-3, balance=False, precision="float32", seed=seed
     )
-    result = fit(network, ScaledPatches(training, scaling, augmentation=augmentation, seed=seed), None, recipe, device=torch.device("cpu"))
+    result = fit(
+        network,
+        ScaledPatches(training, scaling, augmentation=augmentation, seed=seed),
+        None,
+        recipe,
+        device=torch.device("cpu"),
+    )
     network.load_state_dict(result.state)
     accuracy = evaluate(network, test, scaling, classes, device=torch.device("cpu")).patch_accuracy
     if not mixing:

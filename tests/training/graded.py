@@ -26,7 +26,9 @@ def _tissue():
             counts = made.counts[made.panel.match(["NDUFB8"], what="the section")[0]].astype(float)
             side = _SIZE // _REDUCTION
             plane = np.arcsinh(counts.reshape(side, _REDUCTION, side, _REDUCTION).mean((1, 3)))
-            plane = (plane - plane.mean()) / plane.std()  # no gain of a subject: what is left is which fibres are dark
+            plane = (
+                plane - plane.mean()
+            ) / plane.std()  # no gain of a subject: what is left is which fibres are dark
             for y in range(0, side, _SIDE):
                 for x in range(0, side, _SIDE):
                     patches.append(plane[y : y + _SIDE, x : x + _SIDE])
