@@ -49,7 +49,7 @@ class TrainPanel(TaskPanel):
                 "channels": {},
                 "augmentation": {name: (name, what) for name, what in KINDS.items()},
             },
-            browse={"out": "save", "mask": "folder"},
+            browse={"out": "save", "mask": "folder", "start_from": "folder"},
         )
         self.protocol = ProtocolChooser(self.form)
         self._cohort: Cohort | None = None

@@ -59,19 +59,20 @@ class Alignment:
         """
         if step % self.every:
             return
-        drawn = [self._draw(step, concept) for concept in range(len(self.whitening.concepts))]
-        inputs = self.examples.inputs(np.concatenate(drawn), step, 0)
         layers = whitened_layers(network)
         device = next(network.parameters()).device
         network.eval()
-        with torch.no_grad(), _watched(layers) as seen:
-            network(inputs.to(device))
-        ends = np.cumsum([len(indices) for indices in drawn])
-        for name, layer in layers.items():
-            for concept, (end, indices) in enumerate(zip(ends, drawn, strict=True)):
-                if len(indices):
-                    own = seen[name][0][end - len(indices) : end].to(layer.rotation)
-                    layer.collect(concept, own, self.whitening.activation)
+        for concept in range(len(self.whitening.concepts)):
+            indices = self._draw(step, concept)
+            if not len(indices):
+                continue
+            # a number of its own for each draw, which augments its examples in its own way
+            inputs = self.examples.inputs(indices, step, concept * self.batch_size)
+            with torch.no_grad(), _watched(layers) as seen:
+                network(inputs.to(device))
+            for name, layer in layers.items():
+                layer.collect(concept, seen[name][0].to(layer.rotation), self.whitening.activation)
+        for layer in layers.values():
             layer.turn()
         network.train()
 
