@@ -89,7 +89,8 @@ class ConceptWhitening(nn.Module):
         with torch.autocast(
             "cuda" if inputs.is_cuda else "cpu", enabled=False
         ):  # covariances need the digits
-            x = inputs.to(self.rotation.dtype)
+            # explanations follow every call, so that none is made that changes nothing
+            x = inputs if inputs.dtype == self.rotation.dtype else inputs.to(self.rotation.dtype)
             mean, whitening = self.running_mean, self.running_whitening
             if self.training:
                 mean, covariance = moments(x)
