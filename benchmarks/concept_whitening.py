@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.simulate import concept_cohort
 from napari_mitoxai.tasks.train import TrainParameters, run
 
@@ -89,7 +90,11 @@ def main() -> None:
         for name, settings in rows.items():
             started = time.monotonic()
             start = {} if name == "no whitening" else {"start_from": place / "no whitening"}
-            result = run(TrainParameters(**shared, **settings, **start, out=place / name))
+            try:
+                result = run(TrainParameters(**shared, **settings, **start, out=place / name))
+            except MitoxaiError as error:
+                print(f"| {name} | {settings['whitened_layers'][0]} | {error} | | | |", flush=True)
+                continue
             with (result.run / "history.csv").open(encoding="utf-8") as file:
                 epochs = list(csv.DictReader(file))
             purities = [

@@ -97,9 +97,16 @@ def concept_notes(
             notes.append(
                 f"The axis of {name} was not turned: all of its examples are of subjects that are not trained on."
             )
+    return notes + layer_notes(whitening, network, parameters, batch_size)
+
+
+def layer_notes(
+    whitening: Whitening, network: torch.nn.Module, parameters: TrainParameters, batch_size: int
+) -> list[str]:
+    """A sentence for each whitened layer that a batch shows too few places."""
     with torch.device("meta"):
         bare = create(parameters.architecture, 3, 2)
-    places = places_of(bare, parameters.input_size, 3)
+    places, notes = places_of(bare, parameters.input_size, 3), list[str]()
     for name, layer in zip(whitening.layers, whitened_layers(network).values(), strict=True):
         note = too_few_places(layer.features, places[name], batch_size, name)
         notes += [note] if note else []

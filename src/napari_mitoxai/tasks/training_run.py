@@ -31,6 +31,7 @@ from napari_mitoxai.tasks.concept_training import (
     alignment_of,
     concept_names,
     concept_notes,
+    layer_notes,
     purity_of,
     purity_over,
     read_concept_patches,
@@ -236,11 +237,17 @@ def train_network(
                 cancel=cancel,
             )
         learning = network.head
-    result = fit(
-        learning, examples, checked, recipe_of(parameters),
-        device=device, folder=None if state is None else StateFolder(state),
-        alignment=alignment, progress=progress, cancel=cancel,
-    )  # fmt: skip
+    try:
+        result = fit(
+            learning, examples, checked, recipe_of(parameters),
+            device=device, folder=None if state is None else StateFolder(state),
+            alignment=alignment, progress=progress, cancel=cancel,
+        )  # fmt: skip
+    except MitoxaiError as error:
+        if whitening is None:
+            raise
+        few = layer_notes(whitening, network, parameters, parameters.batch_size)
+        raise MitoxaiError(" ".join([*few, str(error)])) from error
     learning.load_state_dict(result.state)
     give_back()
     return Trained(network, scaling, result, whitening)
