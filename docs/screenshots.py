@@ -107,7 +107,6 @@ def call_oxphos(workspace: QWidget, press: Callable[[str], None], folder: Path) 
     canvas.choose([(x, y - 9), (x + 9, y - 9), (x + 9, y), (x, y)])
 
 
-<<<<<<< HEAD
 def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path) -> None:
     """Make two concepts of what the OXPHOS tab called, keep them, and test them on the model in use."""
     from napari_mitoxai.napari.concepts_panel import ConceptsPanel
@@ -122,7 +121,8 @@ def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path
     panel.test.form.set_values({"out": folder / "concept_test"})
     panel.findChild(QWidget, "concept_test").expand(animate=False)
     press("test_concepts")
-=======
+
+
 def compare_maps(
     workspace: QWidget, press: Callable[[str], None], keep: Callable[[str], None], folder: Path
 ) -> None:
@@ -145,7 +145,6 @@ def compare_maps(
     comparison.swipe(1, 2)
     keep("compare_swipe")
     comparison.end()
->>>>>>> main
 
 
 def main() -> None:
