@@ -113,7 +113,7 @@ def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path
 
     panel = workspace.findChild(ConceptsPanel)
     panel.form.set_values({"out": folder / "concepts.csv"})
-    for name, condition in (("NDUFB8 deficient", "NDUFB8_z < -3"), ("normal", "NDUFB8_status = normal")):
+    for name, condition in (("NDUFB8 deficient", "NDUFB8_z < -3"), ("small", "area_um2 < 1500")):
         panel.findChild(QComboBox, "concept_name").setCurrentText(name)
         panel.findChild(QLineEdit, "concept_where").setText(condition)
         press("add_where")
