@@ -107,22 +107,6 @@ def call_oxphos(workspace: QWidget, press: Callable[[str], None], folder: Path) 
     canvas.choose([(x, y - 9), (x + 9, y - 9), (x + 9, y), (x, y)])
 
 
-def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path) -> None:
-    """Make two concepts of what the OXPHOS tab called, keep them, and test them on the model in use."""
-    from napari_mitoxai.napari.concepts_panel import ConceptsPanel
-
-    panel = workspace.findChild(ConceptsPanel)
-    panel.form.set_values({"out": folder / "concepts.csv"})
-    for name, condition in (("NDUFB8 deficient", "NDUFB8_z < -3"), ("small", "area_um2 < 1500")):
-        panel.findChild(QComboBox, "concept_name").setCurrentText(name)
-        panel.findChild(QLineEdit, "concept_where").setText(condition)
-        press("add_where")
-    press("save_concepts")
-    panel.test.form.set_values({"out": folder / "concept_test"})
-    panel.findChild(QWidget, "concept_test").expand(animate=False)
-    press("test_concepts")
-
-
 def compare_maps(
     workspace: QWidget, press: Callable[[str], None], keep: Callable[[str], None], folder: Path
 ) -> None:
@@ -145,6 +129,22 @@ def compare_maps(
     comparison.swipe(1, 2)
     keep("compare_swipe")
     comparison.end()
+
+
+def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path) -> None:
+    """Make two concepts of what the OXPHOS tab called, keep them, and test them on the model in use."""
+    from napari_mitoxai.napari.concepts_panel import ConceptsPanel
+
+    panel = workspace.findChild(ConceptsPanel)
+    panel.form.set_values({"out": folder / "concepts.csv"})
+    for name, condition in (("NDUFB8 deficient", "NDUFB8_z < -3"), ("small", "area_um2 < 1500")):
+        panel.findChild(QComboBox, "concept_name").setCurrentText(name)
+        panel.findChild(QLineEdit, "concept_where").setText(condition)
+        press("add_where")
+    press("save_concepts")
+    panel.test.form.set_values({"out": folder / "concept_test"})
+    panel.findChild(QWidget, "concept_test").expand(animate=False)
+    press("test_concepts")
 
 
 def main() -> None:
