@@ -281,6 +281,8 @@ class FigurePanel(TaskPanel):
                 )
             )  # fmt: skip
         values = {**look.model_dump(), "rows": rows, "panels": panels, "below": below}
+        if self._contrast.isChecked():
+            values["arcsinh"] = self._state.display.arcsinh
         if COMPOSITE in self.columns.value():
             values["channel_colours"] = colours
         elif self._given is not None:
