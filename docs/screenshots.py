@@ -25,9 +25,11 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.fibre_editor import FibreEditor
+from napari_mitoxai.napari.trust_box import TrustBox
 from napari_mitoxai.napari.figure_panel import FigurePanel
 
 IMAGES = Path(__file__).parent / "images"
@@ -160,9 +162,9 @@ def main() -> None:
         call_oxphos(workspace, press, Path(cache))
         keep("oxphos")
         workspace.show_tab("Cohort")
-        table = workspace.findChild(QLineEdit, "cohort")
         panel = workspace.findChild(CohortPanel)
-        panel.form.set_values({"path": study(Path(table.text()).parent, Path(cache))})
+        simulated = next(Path(cache).rglob("cohort.csv")).parent
+        panel.form.set_values({"path": study(simulated, Path(cache))})
         press("list")
         panel.reveal(workspace.findChild(QLabel, "cohort_remarks"))
         keep("cohort")
@@ -177,6 +179,13 @@ def main() -> None:
         workspace.show_tab("Explain")
         press("explain")
         keep("explain")
+        trust = workspace.findChild(QCollapsible, "trust")
+        trust.expand(animate=False)
+        trust.findChild(TrustBox).form.set_values({"patches": 4})
+        press("check_maps")
+        trust.findChild(TrustBox).reveal(trust.findChild(QLabel, "trust_says"))
+        keep("trust")
+        trust.collapse(animate=False)
         viewer.theme = "light"
         keep("explain_light")
         viewer.theme = "dark"
