@@ -29,8 +29,8 @@ from superqt import QCollapsible
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.fibre_editor import FibreEditor
-from napari_mitoxai.napari.trust_box import TrustBox
 from napari_mitoxai.napari.figure_panel import FigurePanel
+from napari_mitoxai.napari.trust_box import TrustBox
 
 IMAGES = Path(__file__).parent / "images"
 
