@@ -76,7 +76,7 @@ def headless(spec):
 def test_the_window_and_the_command_line_draw_the_same(scene, settled, child, viewer, qtbot, notifications):
     """Data, contrast and labels, compared in pixels: in the preview, and in the file."""
     _, panel, folder = scene
-    assert panel.columns.value() == ["composite", "lrp", "cam", "fibres"]
+    assert panel.columns.value() == ["composite", "lrp", "cam"]
     panel.form.set_values({"dpi": 150, "title": "From the window"})
     child("figure_panel/window_contrast").setChecked(True)
     shown = next(layer for layer in viewer.layers if "Dystrophin" in layer.name)
