@@ -328,6 +328,26 @@ def _tell_sweep(result: Any) -> None:
         typer.echo(f"Shares of the mixed channels: {result.mixing}")
 
 
+def _tell_axes(result: Any) -> None:
+    for row in result.purity:
+        if row["auc"] is None:
+            continue
+        typer.echo(
+            f"Axis of {row['concept']} in {row['layer']}: purity {row['auc']:.2f} (AUC, {row['examples']} examples of subjects {row['subjects']}; "
+            f"the best of all axes {row['best_axis_auc']:.2f})"
+        )
+    for row in result.importance:
+        if row["class"] == "all":
+            typer.echo(
+                f"Importance of {row['concept']} in {row['layer']}: {row['importance']:.2f} times the loss when switched"
+            )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    for overlay in result.overlays:
+        typer.echo(f"Overlay: {overlay}")
+    typer.echo(f"Tables and pictures: {result.folder}")
+
+
 def _tell_leakage(result: Any) -> None:
     typer.echo(
         "With labels permuted by subject there is nothing to learn. What the splits report all the same:"
@@ -711,6 +731,7 @@ _add_command(
 _add_command("trust-simulate", "planted", "PlantedParameters", _tell_planted, hidden=True, resumes=True)
 _add_command("channels", "channels", "ChannelsParameters", _tell_channels)
 _add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)
+_add_command("concepts", "concepts", "ConceptsParameters", _tell_axes)
 _add_command("tcav", "tcav", "TcavParameters", _tell_tcav)
 _add_command("embed", "embed", "EmbedParameters", _tell_embed)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)

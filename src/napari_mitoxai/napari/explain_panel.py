@@ -158,6 +158,7 @@ class ExplainPanel(TaskPanel):
         if parameters.mask is None and run.inside_fibres:
             parameters = parameters.model_copy(update={"mask": fibres_of(self._state, section)})
         area = self._area.area(section)
+        step = parameters.model_copy(update=self._area.parameters(section, parameters.out))
         live = self._live = LiveMaps(self._state, section)
         live.refresh(now=True)  # what is on the screen is known from the start
 
@@ -165,7 +166,10 @@ class ExplainPanel(TaskPanel):
             load_libraries(progress)
             return explain_one(parameters, area=area, watcher=live, progress=progress, cancel=cancel)
 
-        if self._state.runner.run("Explaining", work, on_done=self._on_explained, on_end=self._on_end):
+        started = self._state.runner.run(
+            "Explaining", work, on_done=self._on_explained, on_end=self._on_end, step=step, labels=self._area.labels(section)
+        )  # fmt: skip
+        if started:
             self._verdict.setText("")
             self._state.runner.ticked.connect(live.refresh)
 

@@ -32,6 +32,7 @@ from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
 from napari_mitoxai.tasks import validated
+from napari_mitoxai.tasks.draw import DrawParameters
 from napari_mitoxai.tasks.figure import draw, save_spec
 from napari_mitoxai.tasks.figure_files import read_spec, write_spec
 from napari_mitoxai.tasks.figure_inputs import Inputs
@@ -365,7 +366,8 @@ class FigurePanel(TaskPanel):
             if section is not None:
                 self.out.set_value(suggest_free(section.path, f"{section.name}_figure"))
 
-        self._state.runner.run("Saving the figure", work, on_done=show)
+        step = DrawParameters(spec=spec, out=files)
+        self._state.runner.run("Saving the figure", work, on_done=show, step=step)
 
     def _save_spec(self) -> None:
         spec = self.spec()
