@@ -117,7 +117,7 @@ def test_what_is_hidden_unticked_or_cropped_changes_the_preview(scene, settled, 
     assert panel.spec().rows[0].crop_um == (30.0, 20.0, 90.0, 70.0)
     assert "60 × 50 µm" in child("figure_panel/crop_told").text()
     viewer.layers.remove(shapes)
-    viewer.camera.zoom *= 4
+    viewer.scene.camera.zoom *= 4
     qtbot.wait(300)
     child("figure_panel/crop_view").click()
     left, top, right, bottom = panel.spec().rows[0].crop_um
