@@ -244,7 +244,6 @@ def main() -> None:
             layer.visible = any(name in layer.name for name in ("Dystrophin", "TOM22", "NDUFB8", "fibres"))
         workspace.show_tab("Figure")
         figure = workspace.findChild(FigurePanel)
-        figure.columns.set_value([key for key in figure.columns.value() if key != "fibres"])
         wait_until(lambda: figure.preview.pixels is not None and figure.settled)
         keep("figure")
         workspace.show_tab("Compare")
