@@ -268,7 +268,7 @@ class ComparePanel(TaskPanel):
             facts = facts_of(layer)
             if facts is None:
                 continue
-            if facts.kind == "channel" and layer.visible:
+            if facts.kind == "channel" and self.comparison.visible_before(layer):
                 channels.setdefault(facts.path, []).append(layer)
             elif facts.kind == "fibres":
                 fibres[facts.path] = layer.data
