@@ -207,6 +207,7 @@ class ComparePanel(TaskPanel):
 
         def then() -> None:
             comparison = self.comparison
+            self._score.setCurrentText(compared.score)
             comparison.set_score(compared.score)
             comparison.move_curtain(compared.curtain)
             comparison.pair = compared.pair
