@@ -300,7 +300,7 @@ class ComparePanel(TaskPanel):
             self._score.clear()
             self._score.addItems(scores)
         self._score.setEnabled(bool(scores))
-        self._score.setPlaceholderText("none was made: mitoxai trust" if comparison.active else "")
+        self._score.setPlaceholderText("none was made" if comparison.active else "")
         if titles:
             self._first.setCurrentIndex(comparison.pair[0])
             self._second.setCurrentIndex(comparison.pair[1])
