@@ -16,7 +16,7 @@ from napari_mitoxai.figures.agreement_plot import (
     ordered,
     slant,
 )
-from napari_mitoxai.tasks.agree import BASELINES
+from napari_mitoxai.trust.recorded import BASELINES
 
 if TYPE_CHECKING:
     import pandas as pd

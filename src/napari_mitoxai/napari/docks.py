@@ -22,6 +22,7 @@ from napari_mitoxai.napari.concepts_panel import ConceptsPanel
 from napari_mitoxai.napari.embedding_panel import EmbeddingPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
+from napari_mitoxai.napari.figure_panel import FigurePanel
 from napari_mitoxai.napari.oxphos_panel import OxphosPanel
 from napari_mitoxai.napari.relevance_panel import RelevancePanel
 from napari_mitoxai.napari.section_panel import SectionPanel
@@ -74,6 +75,7 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Relevance": RelevancePanel,
     "Embedding": EmbeddingPanel,
     "Compare": ComparePanel,
+    "Figure": FigurePanel,
 }
 
 
@@ -178,3 +180,9 @@ class CompareDock(_OneDock):
     """Compare explanation maps."""
 
     title = "Compare"
+
+
+class FigureDock(_OneDock):
+    """Take the figure to the paper."""
+
+    title = "Figure"

@@ -10,6 +10,7 @@ from pydantic import Field
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input
 from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.trust.recorded import BASELINES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from napari_mitoxai.tasks.section_agreement import MapsOfSection
 
 EVERY = "all sections"  # what rows over sections have in place of a section
-BASELINES = ("random", "edge_detector")
 _PIXELS = "rank_correlation_pixels"
 _FEW = 5  # subjects, below which an interval by drawing among them is too narrow
 
