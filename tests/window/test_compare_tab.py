@@ -333,6 +333,7 @@ def test_checkpoints_are_combined_and_what_comes_out_is_ticked(scene, child, wor
     child("compare_panel/aggregate").click()
     qtbot.waitUntil(lambda: not state.runner.busy, timeout=60_000)
     assert panel.maps.chosen() == [(str(tmp_path / "both.ome.zarr"), "lrp")]
+    assert state.recorder.last("aggregate").parameters.maps == [maps, other]
     values = planes["lrp"]
     expected = values / np.abs(values).max()
     assert np.allclose(open_maps(tmp_path / "both.ome.zarr").read("lrp"), expected, atol=1e-5)
