@@ -35,7 +35,7 @@ def store_of(path, section, planes):
     }  # fmt: skip
     info = {
         "section": {"name": section.stem.split(".")[0], "path": str(section), "subject": "S", "shape": [10, SIZE, SIZE], "notes": []},
-        "checkpoint": {"architecture": "none", "classes": ["control", "patient"], "patch_size": SIZE},
+        "checkpoint": {"architecture": "none", "classes": ["control", "patient"], "panel": CHANNELS, "patch_size": SIZE},
         "target": "patient", "target_class": "patient", "use_of_subject": "test", "area": None, "fingerprint": "f",
     }  # fmt: skip
     side = SIZE // 2
