@@ -84,6 +84,7 @@ class WindowState(QObject):
         """See the window close."""
         if event is not None and event.type() == QEvent.Type.Close and event.isAccepted():
             self.runner.shut_down()
+            self.comparison.halt()
         return False
 
     # --- layers --------------------
