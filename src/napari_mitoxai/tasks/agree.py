@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.common.files import refuse_existing, refuse_input
+from napari_mitoxai.common.files import refuse_outputs
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 if TYPE_CHECKING:
@@ -119,10 +119,8 @@ def run(
 
     cancel = cancel or CancelToken()
     refuse_ending(parameters.out)
-    for path in (parameters.out, parameters.figure):
-        if path is not None:
-            refuse_existing(path, overwrite=parameters.overwrite)
-            refuse_input(path, parameters.cohort, *parameters.maps, *parameters.fibres)
+    inputs = (parameters.cohort, *parameters.maps, *parameters.fibres)
+    refuse_outputs((parameters.out, parameters.figure), inputs, overwrite=parameters.overwrite)
     if parameters.figure is not None:
         from napari_mitoxai.figures.saving import figure_format
 
