@@ -208,6 +208,7 @@ def _add_command(
     *,
     hidden: bool = False,
     resumes: bool = False,
+    more: str = "",
 ) -> None:
     """Make a command of a task module: its options from the parameter model, its help from `run`; `resumes` if a cancelled one goes on."""
     module = import_module(f"napari_mitoxai.tasks.{module_name}")
@@ -262,7 +263,7 @@ def _add_command(
     fields.sort(key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
-    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0]
+    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0] + (f"\n\n{more}" if more else "")
     app.command(name, cls=_Command, hidden=hidden)(command)
 
 
@@ -325,6 +326,26 @@ def _tell_sweep(result: Any) -> None:
     typer.echo(f"Plot: {result.plot}")
     if result.mixing is not None:
         typer.echo(f"Shares of the mixed channels: {result.mixing}")
+
+
+def _tell_axes(result: Any) -> None:
+    for row in result.purity:
+        if row["auc"] is None:
+            continue
+        typer.echo(
+            f"Axis of {row['concept']} in {row['layer']}: purity {row['auc']:.2f} (AUC, {row['examples']} examples of subjects {row['subjects']}; "
+            f"the best of all axes {row['best_axis_auc']:.2f})"
+        )
+    for row in result.importance:
+        if row["class"] == "all":
+            typer.echo(
+                f"Importance of {row['concept']} in {row['layer']}: {row['importance']:.2f} times the loss when switched"
+            )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    for overlay in result.overlays:
+        typer.echo(f"Overlay: {overlay}")
+    typer.echo(f"Tables and pictures: {result.folder}")
 
 
 def _tell_leakage(result: Any) -> None:
@@ -671,6 +692,14 @@ def _tell_download(result: Any) -> None:
     typer.echo(f"Next: mitoxai train {result.cohort} --out RUN")
 
 
+def _tell_report(result: Any) -> None:
+    counted = ", ".join(f"{kind.lower()}: {number}" for kind, number in result.parts.items())
+    typer.echo(f"In it: {counted}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    typer.echo(f"Report: {result.report}")
+
+
 def _tell_demo(result: Any) -> None:
     for line in result.lines:
         typer.echo(line)
@@ -691,14 +720,23 @@ _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("aggregate", "aggregate", "AggregateParameters", _tell_aggregate)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
-_add_command("trust", "trust", "TrustParameters", _tell_trust, resumes=True)
+_add_command(
+    "trust",
+    "trust",
+    "TrustParameters",
+    _tell_trust,
+    resumes=True,
+    more="With --simulate, methods are judged where the truth is known: mitoxai trust --simulate --help.",
+)
 _add_command("trust-simulate", "planted", "PlantedParameters", _tell_planted, hidden=True, resumes=True)
 _add_command("channels", "channels", "ChannelsParameters", _tell_channels)
 _add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)
+_add_command("concepts", "concepts", "ConceptsParameters", _tell_axes)
 _add_command("tcav", "tcav", "TcavParameters", _tell_tcav)
 _add_command("embed", "embed", "EmbedParameters", _tell_embed)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
 _add_command("run", "analysis", "AnalysisParameters", _tell_analysis, resumes=True)
+_add_command("report", "report", "ReportParameters", _tell_report)
 _add_command("info", "info", "InfoParameters", _tell_info)
 _add_command("convert", "convert", "ConvertParameters", _tell_convert, resumes=True)
 

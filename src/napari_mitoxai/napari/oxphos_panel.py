@@ -169,7 +169,7 @@ class OxphosPanel(TaskPanel):
             if self._state.section is section:
                 self.measuring.set_values({"out": suggest(section.path, f"{section.name}_fibres", ".csv")})
 
-        self._state.runner.run("Measuring fibres", work, on_done=show)
+        self._state.runner.run("Measuring fibres", work, on_done=show, step=parameters, labels=labels)
 
     # --- calling --------------------
 
@@ -183,7 +183,7 @@ class OxphosPanel(TaskPanel):
 
             return call_and_write(parameters, progress, cancel)
 
-        self._state.runner.run("Calling OXPHOS status", work, on_done=self._on_called)
+        self._state.runner.run("Calling OXPHOS status", work, on_done=self._on_called, step=parameters)
 
     def _forget(self) -> None:
         """Take the last calls away, from the fibres too."""

@@ -179,7 +179,24 @@ class RelevancePanel(TaskPanel):
             if self._state.section is section:
                 self.form.set_values({"out": suggest(section.path, f"{section.name}_relevance", ".csv")})
 
-        self._state.runner.run("Measuring relevance", work, on_done=show)
+        self._state.runner.run(
+            "Measuring relevance",
+            work,
+            on_done=show,
+            step=self._with_calls(parameters, features),
+            labels=labels,
+        )
+
+    def _with_calls(self, parameters: MeasureParameters, features: pd.DataFrame) -> MeasureParameters:
+        """The same with the table of the calls that the layer holds, to be done again without the layer."""
+        called = self._state.recorder.last("oxphos")
+        if (
+            parameters.calls is not None
+            or called is None
+            or not any(str(name).endswith("_status") for name in features)
+        ):
+            return parameters
+        return parameters.model_copy(update={"calls": called.written[0]})
 
     # --- what came out --------------------
 

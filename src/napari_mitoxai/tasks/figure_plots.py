@@ -117,7 +117,8 @@ def _compartments(panel: Panel, inputs: Inputs, section: str) -> PlotCell:
 
 def _agreement(panel: Panel, inputs: Inputs, section: str) -> PlotCell:
     from napari_mitoxai.figures.agreement_plot import draw_matrix, matrix_of, ordered
-    from napari_mitoxai.tasks.agree import BASELINES, EVERY
+    from napari_mitoxai.tasks.agree import EVERY
+    from napari_mitoxai.trust.recorded import BASELINES
 
     measure = "rank_correlation_pixels"
     columns = {"section", "channel", "method_a", "method_b", "measure", "value"}
