@@ -98,6 +98,11 @@ class WindowState(QObject):
                 found[facts.what] = layer
         return found
 
+    @property
+    def fibres(self) -> Any:
+        """The layer with the fibres of the section in use, or None."""
+        return None if self.section is None else self.layers_of(self.section, "fibres").get("fibres")
+
     def add_layer(self, layer: LayerTuple) -> Any:
         """Add a layer, in the place of an earlier one that shows the same."""
         data, keywords, kind = layer
