@@ -19,8 +19,9 @@ from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
-from napari_mitoxai.tasks.trust import TrustParameters, TrustResult
+from napari_mitoxai.tasks.trust import TrustResult
 from napari_mitoxai.tasks.trust import run as judge
+from napari_mitoxai.tasks.trust_parameters import TrustParameters
 from napari_mitoxai.trust.checks import CHECKS, SCORES
 from napari_mitoxai.trust.recorded import FAILS, read_scores, sanity_failures
 

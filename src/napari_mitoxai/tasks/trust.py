@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
 
 from napari_mitoxai.common import (
     Cancelled,
@@ -17,138 +16,21 @@ from napari_mitoxai.common import (
 )
 from napari_mitoxai.common.files import refuse_existing, refuse_input
 from napari_mitoxai.tasks.explain import with_settings
-from napari_mitoxai.tasks.inside import SectionMask, as_seen, refuse_without_fibres
-from napari_mitoxai.tasks.parameters import TaskParameters
-from napari_mitoxai.trust.checks import CHECKS, SCORES
+from napari_mitoxai.tasks.inside import as_seen, refuse_without_fibres
+from napari_mitoxai.tasks.trust_parameters import TrustParameters
+from napari_mitoxai.tasks.trust_tables import curve_rows, failures, score_rows, score_table
+from napari_mitoxai.trust.checks import CHECKS
 from napari_mitoxai.trust.recorded import BASELINES, RecordedScore, record_scores
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from napari_mitoxai.explain import MapStore
     from napari_mitoxai.explain.plan import Score, Wanted
     from napari_mitoxai.imc import Section
     from napari_mitoxai.models import Checkpoint
     from napari_mitoxai.trust.judging import Judge, Outcome, Settings
 
-_ADVANCED: dict[str, Any] = {"advanced": True}
 _MIN_TISSUE = 0.5  # of a patch: what is judged is tissue
 _FEW = 5  # patches, below which an interval by drawing among them is too narrow
-
-
-class TrustParameters(TaskParameters):
-    """What judging methods needs to know."""
-
-    run: Path = Field(
-        title="Run", description="The folder that training wrote.", json_schema_extra={"argument": True}
-    )
-    section: Path = Field(
-        title="Section", description="The section whose patches are judged: a file or a folder.",
-        json_schema_extra={"argument": True},
-    )  # fmt: skip
-    maps: Path | None = Field(
-        default=None,
-        title="Maps",
-        description="Maps of this section by this run: their methods and class are judged, and the scores are kept with them.",
-    )
-    methods: list[str] = Field(
-        default=[],
-        title="Methods",
-        description="Explanation methods; those of the maps by default. The random map and the edge detector are always judged beside "
-        "them.",
-        json_schema_extra={"option": "--method"},
-    )
-    settings: list[str] = Field(
-        default=[], title="Settings", description="Parameters of methods, as lrp_epsilon.epsilon=0.01.",
-        json_schema_extra={"option": "--set", **_ADVANCED},
-    )  # fmt: skip
-    out: Path = Field(title="Table", description="The table to write, ending in .csv or .parquet.")
-    curves: Path | None = Field(
-        default=None, title="Curves", description="All curves as a table, ending in .csv or .parquet.",
-    )  # fmt: skip
-    figure: Path | None = Field(
-        default=None, title="Figure", description="Scores and curves as a picture: .pdf, .svg, .png or .tiff.",
-    )  # fmt: skip
-    checks: list[str] = Field(
-        default=list(CHECKS), min_length=1, title="Checks",
-        description=f"What is checked: {', '.join(CHECKS)}.",
-        json_schema_extra={"option": "--check"},
-    )  # fmt: skip
-    patches: int = Field(
-        default=8, ge=1, le=1000, title="Patches",
-        description="How many patches are judged, drawn from those that cover the tissue edge to edge.",
-    )  # fmt: skip
-    target: str | None = Field(
-        default=None,
-        title="Class",
-        description="The class that is explained; predicted: the one that the model calls these patches; true: the section's group. "
-        "That of the maps, or the last one (patient) by default.",
-    )
-    output: Literal["logit", "probability"] = Field(
-        default="logit", title="Score", description="What of the class is explained; the maps know it themselves.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    values: Literal["signed", "magnitude"] = Field(
-        default="signed", title="Values",
-        description="What of a map is ranked: the sum over channels, as maps are shown, or the sum of magnitudes.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    by_channel: bool = Field(
-        default=False, title="Channel by channel",
-        description="Remove places from one channel at a time in deletion, insertion and pixel flipping, not from all at once.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    fill: Literal["zero", "mean", "blur", "noise"] = Field(
-        default="blur", title="Filled with",
-        description="What deletion and insertion put in place of what is removed; pixel flipping uses all of them.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    region: int = Field(
-        default=8, ge=1, le=512, title="Region",
-        description="Side in pixels of the network's input of the squares that are removed; 1 for single pixels.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    steps: int = Field(
-        default=10, ge=2, le=1000, title="Steps", description="Of deletion, insertion and pixel flipping.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    squares: int = Field(
-        default=50, ge=2, le=10_000, title="Squares", description="How many are covered in each patch for infidelity.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    samples: int = Field(
-        default=5, ge=1, le=1000, title="Samples",
-        description="Slightly changed copies of each patch for max-sensitivity; each is explained anew.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    radius: float = Field(
-        default=0.1, gt=0, le=100, title="Radius",
-        description="By how much the scaled values of these copies change at most.", json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    seeds: int = Field(
-        default=3, ge=1, le=100, title="Untrained networks",
-        description="How many networks with random weights each map is compared with.", json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    stages: int = Field(
-        default=1, ge=1, le=100, title="Stages",
-        description="In how many stages weights become random, the last layers first (cascading); 1: all at once.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    seed: int = Field(
-        default=0, ge=0, le=2**31 - 1, title="Seed", description="Of all chance, the same for every method.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
-    mask: SectionMask = None
-    batch_size: int = Field(
-        default=8, ge=1, le=1024, title="Batch size", description="Patches computed at once.", json_schema_extra=_ADVANCED
-    )  # fmt: skip
-    device: str = Field(
-        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=_ADVANCED
-    )  # fmt: skip
-    overwrite: bool = Field(
-        default=False, title="Replace existing tables", description="Whether existing files may be replaced.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -218,22 +100,25 @@ def run(
     judge, target = _judge(parameters, checkpoint, section, store, cancel)
     folder = parameters.run if parameters.run.is_dir() else parameters.run.parent
     work = _Work(parameters, judge, checkpoint.weights_sha256, Cache(folder / "trust"))
+    cancelled = False
     try:
         work.do(wanted, progress)
     except Cancelled:
+        cancelled = True
         if not set(work.judged) - set(BASELINES):
             raise
     judged = work.judged
-    rows = score_rows(judged, _failures(judged))
+    failed = failures(judged)
+    rows = score_rows(judged, failed)
     _write(parameters, rows, judged, target)
     if store is not None:
         for label in judged:
             if label in store.methods or label in BASELINES:
-                _record(store.path, label, rows, fails=_failures(judged).get(label))
+                _record(store.path, label, rows, fails=failed.get(label))
     return TrustResult(
         parameters.out, parameters.curves, parameters.figure, parameters.maps, target, len(judge.patches), rows,
-        [label for label, fails in _failures(judged).items() if fails], work.computed, work.known,
-        [*section.notes, *work.notes, *_notes(parameters, judge, checkpoint, section)], cancel.cancelled,
+        [label for label, fails in failed.items() if fails], work.computed, work.known,
+        [*section.notes, *work.notes, *_notes(parameters, judge, checkpoint, section)], cancelled,
     )  # fmt: skip
 
 
@@ -287,6 +172,10 @@ def _wanted(parameters: TrustParameters, store: "MapStore | None") -> "list[Want
 
     methods = with_settings(parameters.methods, parameters.settings)
     if store is not None:
+        if parameters.settings:
+            raise MitoxaiError(
+                f"{store.path.name} knows the parameters of its methods: leave {parameters.settings[0]} out, or judge without the maps."
+            )
         for label, entry in store.info["methods"].items():
             if not parameters.methods or label in parameters.methods:
                 methods[label] = dict(entry["parameters"])
@@ -427,54 +316,6 @@ class _Work:
         return outcome
 
 
-def _failures(judged: "dict[str, dict[str, Outcome]]") -> dict[str, bool]:
-    """Of the methods that were compared with untrained networks, whether they fail."""
-    from napari_mitoxai.trust.randomisation import fails
-
-    return {
-        label: fails(outcomes["randomisation"].scores["randomisation_rank"])
-        for label, outcomes in judged.items()
-        if "randomisation" in outcomes
-    }
-
-
-def score_rows(judged: "dict[str, dict[str, Outcome]]", failures: dict[str, bool]) -> list[dict[str, Any]]:
-    """A row a method and score: the mean over patches with its interval, and the difference from the random map on the same patches."""
-    from napari_mitoxai.trust import mean_and_interval
-
-    rows = []
-    chance = {
-        name: values
-        for outcome in judged.get("random", {}).values()
-        for name, values in outcome.scores.items()
-    }
-    for label, outcomes in judged.items():
-        for outcome in outcomes.values():
-            for name, values in outcome.scores.items():
-                mean, low, high = mean_and_interval(values.tolist())
-                row: dict[str, Any] = {
-                    "method": label, "score": name, "value": mean, "low": low, "high": high,
-                    "patches": int(np.isfinite(values).sum()), "seeds": outcome.seeds, "better": SCORES[name].better,
-                }  # fmt: skip
-                if name in chance and label != "random":
-                    paired = mean_and_interval((values - chance[name]).tolist())
-                    row.update(
-                        zip(("from_random", "from_random_low", "from_random_high"), paired, strict=True)
-                    )
-                rows.append({**row, "fails_sanity": failures.get(label)})
-    return rows
-
-
-def _table(rows: list[dict[str, Any]]) -> "pd.DataFrame":
-    import pandas as pd
-
-    columns = [
-        "method", "score", "value", "low", "high", "patches", "seeds", "better", "from_random", "from_random_low",
-        "from_random_high", "fails_sanity",
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
-
-
 def _write(
     parameters: TrustParameters,
     rows: list[dict[str, Any]],
@@ -483,7 +324,7 @@ def _write(
 ) -> None:
     from napari_mitoxai.fibres.tables import write_table
 
-    write_table(parameters.out, _table(rows), overwrite=parameters.overwrite)
+    write_table(parameters.out, score_table(rows), overwrite=parameters.overwrite)
     if parameters.curves is None and parameters.figure is None:
         return
     curves = curve_rows(judged)
@@ -493,23 +334,8 @@ def _write(
         from napari_mitoxai.figures.saving import save_figure
         from napari_mitoxai.figures.trust_plot import trust_figure
 
-        figure = trust_figure(_table(rows), curves, title=target, baselines=BASELINES)
+        figure = trust_figure(score_table(rows), curves, title=target, baselines=BASELINES)
         save_figure(figure, parameters.figure, overwrite=parameters.overwrite)
-
-
-def curve_rows(judged: "dict[str, dict[str, Outcome]]") -> "pd.DataFrame":
-    """A row a method, curve and point: the mean over patches with its interval."""
-    import pandas as pd
-
-    from napari_mitoxai.trust import mean_and_interval
-
-    rows = []
-    for label, outcomes in judged.items():
-        for curve in (curve for outcome in outcomes.values() for curve in outcome.curves):
-            for x, values in zip(curve.x, curve.y.T, strict=True):
-                mean, low, high = mean_and_interval(values.tolist())
-                rows.append((label, curve.name, float(x), mean, low, high, int(np.isfinite(values).sum())))
-    return pd.DataFrame(rows, columns=["method", "curve", "share", "value", "low", "high", "patches"])
 
 
 def _record(maps: Path, label: str, rows: list[dict[str, Any]], *, fails: bool | None) -> None:
