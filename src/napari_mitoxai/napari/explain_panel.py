@@ -30,6 +30,7 @@ from napari_mitoxai.tasks.explain import ExplainParameters, ExplainResult, expla
 if TYPE_CHECKING:
     from napari_mitoxai.napari.runs import RunSummary
 
+_WHAT_PLACES_ARE = "1st, 2nd …: place in finding a planted truth. Hover over a method for more."
 _USUAL = ("grad_cam", "guided_backprop", "lrp_epsilon")
 # what this tab has widgets of its own for
 _FILLED_IN = (
@@ -67,6 +68,7 @@ class ExplainPanel(TaskPanel):
             ExplainParameters, leave_out=_FILLED_IN, choices={"methods": choices}, browse={"out": "save"}
         )
         self.form.set_values({"methods": list(_USUAL)})
+        self.form.add_note("methods", wrapped(_WHAT_PLACES_ARE, "planted_truth", dim=True))
         self._missing = wrapped(name="what_is_missing")
         self._target, self._against = _class_box("target"), _class_box("against")
         self._area = AreaChooser(state)
@@ -156,6 +158,7 @@ class ExplainPanel(TaskPanel):
         if parameters.mask is None and run.inside_fibres:
             parameters = parameters.model_copy(update={"mask": fibres_of(self._state, section)})
         area = self._area.area(section)
+        step = parameters.model_copy(update=self._area.parameters(section, parameters.out))
         live = self._live = LiveMaps(self._state, section)
         live.refresh(now=True)  # what is on the screen is known from the start
 
@@ -163,7 +166,10 @@ class ExplainPanel(TaskPanel):
             load_libraries(progress)
             return explain_one(parameters, area=area, watcher=live, progress=progress, cancel=cancel)
 
-        if self._state.runner.run("Explaining", work, on_done=self._on_explained, on_end=self._on_end):
+        started = self._state.runner.run(
+            "Explaining", work, on_done=self._on_explained, on_end=self._on_end, step=step, labels=self._area.labels(section)
+        )  # fmt: skip
+        if started:
             self._verdict.setText("")
             self._state.runner.ticked.connect(live.refresh)
 

@@ -17,6 +17,7 @@ from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres
 from napari_mitoxai.napari.layers import METADATA_KEY, LayerTuple, facts_of, unmarked
 from napari_mitoxai.napari.opening import open_section
 from napari_mitoxai.napari.overview import OverviewRefresher
+from napari_mitoxai.napari.recorder import Recorder
 from napari_mitoxai.napari.runner import TaskRunner
 from napari_mitoxai.napari.runs import RunSummary
 
@@ -34,6 +35,7 @@ class WindowState(QObject):
         # a strong reference would keep a closed window alive
         self._viewer = weakref.ref(viewer)
         self.runner = TaskRunner()
+        self.recorder = Recorder(self.runner)
         self.display = kept_display()
         self.channels = ChannelDisplay(self)
         self.comparison = Comparison(self)
@@ -129,7 +131,7 @@ class WindowState(QObject):
     def _put_in_order(self, layer: Any) -> None:
         """Pictures of the slide lie below channels, these below maps, and maps below the outlines of fibres."""
         layers, mine = self.viewer.layers, facts_of(layer)
-        order = ("panorama", "channel", "blend", "map", "fibres", "preview")
+        order = ("panorama", "channel", "blend", "map", "fibres", "preview", "concepts")
         for index, other in enumerate(layers):
             facts = facts_of(other)
             if mine is not None and facts is not None and order.index(facts.kind) > order.index(mine.kind):
