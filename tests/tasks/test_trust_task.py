@@ -9,7 +9,7 @@ import pytest
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.explain import open_maps
 from napari_mitoxai.tasks import explain, trust
-from napari_mitoxai.tasks.trust_parameters import TrustParameters
+from napari_mitoxai.tasks.trust import TrustParameters
 from napari_mitoxai.trust.checks import CHECKS, SCORES
 from napari_mitoxai.trust.recorded import read_scores, sanity_failures
 

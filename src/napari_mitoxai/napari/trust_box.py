@@ -19,9 +19,8 @@ from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
-from napari_mitoxai.tasks.trust import TrustResult
+from napari_mitoxai.tasks.trust import TrustParameters, TrustResult
 from napari_mitoxai.tasks.trust import run as judge
-from napari_mitoxai.tasks.trust_parameters import TrustParameters
 from napari_mitoxai.trust.checks import CHECKS, SCORES
 from napari_mitoxai.trust.recorded import FAILS, read_scores, sanity_failures
 
@@ -159,7 +158,7 @@ class TrustBox(TaskPanel):
             load_libraries(progress)
             return judge(parameters, progress, cancel)
 
-        self._state.runner.run("Judging maps", work, on_done=self._on_judged)
+        self._state.runner.run("Judging maps", work, on_done=self._on_judged, step=parameters)
 
     def _on_judged(self, result: TrustResult) -> None:
         self._show()
@@ -246,8 +245,6 @@ def _in_words(scores: "pd.DataFrame", failures: set[str]) -> str:
     lines = [f"{over}; arrows show what is better, random is chance. Point at a number for its interval."]
     judged = sorted(failures - {"edge_detector"})
     if judged:
-        lines.append(
-            f"<b>{escape(', '.join(judged))} {FAILS if len(judged) == 1 else FAILS.replace('fails', 'fail')}</b>: hardly "
-            "another map when the network's weights are random."
-        )
+        said = FAILS if len(judged) == 1 else FAILS.replace("fails", "fail")
+        lines.append(f"<b>{escape(', '.join(judged))} {said}</b>: too like the maps of untrained networks.")
     return "<br>".join(lines)
