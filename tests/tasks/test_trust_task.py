@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_mitoxai.cli import main
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.explain import open_maps
 from napari_mitoxai.tasks import explain, trust
@@ -159,3 +160,27 @@ def test_a_method_without_a_meaning_is_left_out(trained_run, section, tmp_path):
     assert result.target in ("patient (probability)", "control (probability)")
     with pytest.raises(MitoxaiError, match="true class"):
         trust.run(parameters(trained_run, section, tmp_path / "U.csv", methods=["gradient"], target="true"))
+
+
+def test_on_the_command_line(trained_run, section, tmp_path, capsys):
+    asked = [
+        "trust",
+        trained_run,
+        section,
+        "--method",
+        "gradient",
+        "--check",
+        "concentration",
+        "--device",
+        "cpu",
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in (*asked, "--patches", 2, "--out", tmp_path / "T.csv")])
+    assert not ended.value.code
+    told = capsys.readouterr().out
+    assert "2 patches, the same for every method; maps for patient" in told
+    assert "Sparseness, higher is better:" in told
+    assert f"Table: {tmp_path / 'T.csv'}" in told
+    with pytest.raises(SystemExit, match="2"):
+        main([str(each) for each in (*asked, "--method", "sorcery", "--out", tmp_path / "U.csv")])
+    assert "no explanation method 'sorcery'" in capsys.readouterr().err
