@@ -25,9 +25,12 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.fibre_editor import FibreEditor
+from napari_mitoxai.napari.figure_panel import FigurePanel
+from napari_mitoxai.napari.trust_box import TrustBox
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -104,6 +107,46 @@ def call_oxphos(workspace: QWidget, press: Callable[[str], None], folder: Path) 
     canvas.choose([(x, y - 9), (x + 9, y - 9), (x + 9, y), (x, y)])
 
 
+def compare_maps(
+    workspace: QWidget, press: Callable[[str], None], keep: Callable[[str], None], folder: Path
+) -> None:
+    """Compare the maps of the open section, read a fibre, hang a curtain, and measure agreement."""
+    from napari_mitoxai.napari.compare_panel import ComparePanel
+
+    panel = workspace.findChild(ComparePanel)
+    comparison = panel.comparison
+    press("compare")
+    wait_until(lambda: comparison.complete)
+    cell = comparison.cells[0]
+    labels = comparison.tissue_of(cell).labels
+    y, x = np.argwhere(labels == np.bincount(labels[labels > 0]).argmax()).mean(0)
+    panel.readout.read(cell, (float(y), float(x)))
+    wait_until(lambda: panel.readout.table.isVisible())
+    panel.reveal(panel.readout.table)
+    keep("compare")
+    panel.agreement.form.set_values({"out": folder / "agreement.csv"})
+    press("agree")
+    comparison.swipe(1, 2)
+    keep("compare_swipe")
+    comparison.end()
+
+
+def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path) -> None:
+    """Make two concepts of what the OXPHOS tab called, keep them, and test them on the model in use."""
+    from napari_mitoxai.napari.concepts_panel import ConceptsPanel
+
+    panel = workspace.findChild(ConceptsPanel)
+    panel.form.set_values({"out": folder / "concepts.csv"})
+    for name, condition in (("NDUFB8 deficient", "NDUFB8_z < -3"), ("normal", "NDUFB8_status = normal")):
+        panel.findChild(QComboBox, "concept_name").setCurrentText(name)
+        panel.findChild(QLineEdit, "concept_where").setText(condition)
+        press("add_where")
+    press("save_concepts")
+    panel.test.form.set_values({"out": folder / "concept_test"})
+    panel.findChild(QWidget, "concept_test").expand(animate=False)
+    press("test_concepts")
+
+
 def main() -> None:
     """Walk through the tabs and keep a picture of each."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -159,9 +202,9 @@ def main() -> None:
         call_oxphos(workspace, press, Path(cache))
         keep("oxphos")
         workspace.show_tab("Cohort")
-        table = workspace.findChild(QLineEdit, "cohort")
         panel = workspace.findChild(CohortPanel)
-        panel.form.set_values({"path": study(Path(table.text()).parent, Path(cache))})
+        simulated = next(Path(cache).rglob("cohort.csv")).parent
+        panel.form.set_values({"path": study(simulated, Path(cache))})
         press("list")
         panel.reveal(workspace.findChild(QLabel, "cohort_remarks"))
         keep("cohort")
@@ -176,9 +219,19 @@ def main() -> None:
         workspace.show_tab("Explain")
         press("explain")
         keep("explain")
+        trust = workspace.findChild(QCollapsible, "trust")
+        trust.expand(animate=False)
+        trust.findChild(TrustBox).form.set_values({"patches": 4})
+        press("check_maps")
+        trust.findChild(TrustBox).reveal(trust.findChild(QLabel, "trust_says"))
+        keep("trust")
+        trust.collapse(animate=False)
         viewer.theme = "light"
         keep("explain_light")
         viewer.theme = "dark"
+        workspace.show_tab("Concepts")
+        name_concepts(workspace, press, Path(cache))
+        keep("concepts")
         workspace.show_tab("Relevance")
         press("measure_relevance")
         workspace.findChild(QWidget, "relevance_panel").findChild(QComboBox, "method").setCurrentText(
@@ -187,6 +240,15 @@ def main() -> None:
         for layer in viewer.layers:  # the fibres' colours, on the membrane alone
             layer.visible = "fibres" in layer.name or "Dystrophin" in layer.name
         keep("relevance")
+        for layer in viewer.layers:
+            layer.visible = any(name in layer.name for name in ("Dystrophin", "TOM22", "NDUFB8", "fibres"))
+        workspace.show_tab("Figure")
+        figure = workspace.findChild(FigurePanel)
+        figure.columns.set_value([key for key in figure.columns.value() if key != "fibres"])
+        wait_until(lambda: figure.preview.pixels is not None and figure.settled)
+        keep("figure")
+        workspace.show_tab("Compare")
+        compare_maps(workspace, press, keep, Path(cache))
         viewer.close()
 
 

@@ -88,6 +88,12 @@ class FigureLook(BaseModel):
         description="Colours reach their end at this percentile: of a map's absolute values, of a channel's counts.",
         json_schema_extra=ADVANCED,
     )
+    arcsinh: bool = Field(
+        default=False,
+        title="Arcsinh",
+        description="Colours of channels follow the arcsinh of counts, which shows faint ones.",
+        json_schema_extra=ADVANCED,
+    )
     shared_limits: bool = Field(
         default=True,
         title="Same limits in all rows",

@@ -1,5 +1,6 @@
 """Which part of the section to explain: all of it, what is on the screen, drawn shapes, or chosen fibres."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from napari_mitoxai.napari.fields import wrapping
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.overlay import on_screen
 from napari_mitoxai.napari.state import WindowState
+from napari_mitoxai.tasks.areas import write_shapes
+from napari_mitoxai.tasks.explain import MAPS
 
 WHOLE, VIEW, SHAPE, FIBRES = "whole", "view", "shape", "fibres"
 _CHOICES = {
@@ -85,6 +88,40 @@ class AreaChooser(QWidget):
             return explain.polygons(outlines_in(shapes_on_top(self._state), section), section.shape)
         labels = self._fibres(section)
         return explain.fibres(np.asarray(labels.data), self._numbers(), section.shape)
+
+    def parameters(self, section: Section, maps: Path) -> dict[str, Any]:
+        """What is chosen as parameters of explaining, so that it can be done again without a window.
+
+        Drawn shapes are written beside the maps.
+
+        Parameters
+        ----------
+        section : Section
+        maps : Path
+            The store that is made.
+
+        Raises
+        ------
+        MitoxaiError
+            If what the choice needs is not there, or the file cannot be written.
+        """
+        kind = self.kind.currentData()
+        if kind == VIEW and (view := on_screen(self._state.viewer, section)) is not None:
+            rows, columns = view
+            return {"region": f"{rows.start}:{rows.stop},{columns.start}:{columns.stop}"}
+        if kind == SHAPE:
+            shapes = maps.with_name(f"{maps.name.removesuffix(MAPS)}_part.csv")
+            write_shapes(shapes, outlines_in(shapes_on_top(self._state), section))
+            return {"shapes": shapes}
+        if kind == FIBRES:
+            facts = facts_of(self._fibres(section))
+            source = Path(facts.source) if facts is not None and facts.source else None
+            return {"fibres": source, "fibre_ids": self._numbers()}
+        return {}
+
+    def labels(self, section: Section) -> Any:
+        """The fibres that are chosen among, as they are in the window; None where none are."""
+        return np.array(self._fibres(section).data) if self.kind.currentData() == FIBRES else None
 
     def _start_drawing(self) -> None:
         if self._state.section is not None:

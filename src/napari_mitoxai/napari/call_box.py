@@ -63,7 +63,7 @@ class CallBox(TaskPanel):
 
             return result, probability_layers(open_maps(result.maps))
 
-        self._state.runner.run("Calling the section", work, on_done=self._show)
+        self._state.runner.run("Calling the section", work, on_done=self._show, step=parameters)
 
     def _show(self, done: tuple[PredictResult, list[LayerTuple]]) -> None:
         result, layers = done

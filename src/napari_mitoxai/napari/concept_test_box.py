@@ -79,7 +79,7 @@ class ConceptTestBox(TaskPanel):
             self._suggest(run)
             self.reveal(self._found)
 
-        self._state.runner.run("Testing concepts", work, on_done=show)
+        self._state.runner.run("Testing concepts", work, on_done=show, step=parameters)
 
 
 def _told(result: TcavResult) -> str:

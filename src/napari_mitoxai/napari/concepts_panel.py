@@ -21,13 +21,14 @@ from napari_mitoxai.fibres.queries import fibres_where
 from napari_mitoxai.imc import Section, split_address
 from napari_mitoxai.napari.concept_list import COLOURS, ConceptList
 from napari_mitoxai.napari.concept_places import counted_remarks, fibre_places, shape_places
+from napari_mitoxai.napari.concept_readout_box import ConceptReadoutBox
 from napari_mitoxai.napari.concept_test_box import ConceptTestBox
 from napari_mitoxai.napari.drawing import outlines_in, shapes_on_top, start_drawing
 from napari_mitoxai.napari.fibre_table import selected_in
 from napari_mitoxai.napari.fields import wrapping
 from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.forms import Form
-from napari_mitoxai.napari.layers import UNITS
+from napari_mitoxai.napari.layers import UNITS, LayerFacts
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
@@ -44,7 +45,6 @@ class ConceptsPanel(TaskPanel):
         super().__init__(state, "concepts_panel")
         self._examples: list[ConceptExample] = []
         self._kept: list[ConceptExample] = []  # as they are in a file
-        self._points: Any = None
         self._missing = wrapped(name="what_is_missing")
         self._name = QComboBox()
         self._name.setObjectName("concept_name")
@@ -66,6 +66,7 @@ class ConceptsPanel(TaskPanel):
         others = [name for name in ConceptsFromTableParameters.model_fields if name not in _SHOWN]
         self.form = Form(ConceptsFromTableParameters, leave_out=others, browse={"out": "save"})
         self.test = ConceptTestBox(state, self.saved)
+        self.readout = ConceptReadoutBox(state)
         self.add(self._missing)
         self.add(self._name)
         shapes = self.starter("Add drawn shapes", "add_shapes", self._add_shapes, ready=self._has_section)
@@ -96,6 +97,7 @@ class ConceptsPanel(TaskPanel):
             self.starter("Save the set", "save_concepts", self._save, ready=lambda: bool(self._examples))
         )
         self.add(folded("Test on the model in use", "concept_test", self.test))
+        self.add(folded("Read out a model with axes of concepts", "concept_readout", self.readout))
         self._column.addStretch(1)
         state.section_changed.connect(self._on_section)
         state.layers_changed.connect(self._on_layers)
@@ -140,7 +142,6 @@ class ConceptsPanel(TaskPanel):
     def _on_section(self, section: Section | None) -> None:
         if section is not None and not self._kept:
             self.form.set_values({"out": suggest(section.path, "concepts", ".csv")})
-        self._points = None
         self._on_layers()
         self._show_points()
 
@@ -271,19 +272,22 @@ class ConceptsPanel(TaskPanel):
             return
         concepts = list(dict.fromkeys(example.concept for example in self._examples))
         own = [example for example in self._examples if example.section == Path(section.address)]
-        if self._points is not None and self._points in viewer.layers:
-            viewer.layers.remove(self._points)
-        self._points = None
+        shown = self._state.layers_of(section, "concepts").get("concepts")
         if not own:
+            if shown is not None:
+                viewer.layers.remove(shown)
             return
         active = viewer.layers.selection.active
         pixel = section.pixel_size_um
-        self._points = viewer.add_points(
-            [(example.y_px * pixel, example.x_px * pixel) for example in own],
-            name=f"{section.name} / concepts", units=UNITS, size=18 * pixel, border_width=0.15, border_color="white", opacity=0.9,
-            face_color=[COLOURS[concepts.index(example.concept) % len(COLOURS)] for example in own],
-            features={"concept": [example.concept for example in own], "source": [example.source for example in own]},
-        )  # fmt: skip
+        facts = LayerFacts("concepts", section.name, str(section.address), "concepts")
+        keywords = {
+            "name": facts.name, "units": UNITS, "size": 24 * pixel, "border_width": 0.08, "border_color": "white", "opacity": 0.9,
+            "face_color": [COLOURS[concepts.index(example.concept) % len(COLOURS)] for example in own],
+            "features": {"concept": [example.concept for example in own], "source": [example.source for example in own]},
+            "metadata": facts.metadata(),
+        }  # fmt: skip
+        places = [(example.y_px * pixel, example.x_px * pixel) for example in own]
+        self._state.add_layer((places, keywords, "points"))
         if active is not None and active in viewer.layers:
             viewer.layers.selection.active = active
 

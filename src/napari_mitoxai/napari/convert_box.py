@@ -62,5 +62,8 @@ class ConvertBox(TaskPanel):
             viewer.open(str(result.out), plugin="napari-mitoxai")
 
         self._state.runner.run(
-            "Converting", lambda progress, cancel: convert(parameters, progress, cancel), on_done=show
+            "Converting",
+            lambda progress, cancel: convert(parameters, progress, cancel),
+            on_done=show,
+            step=parameters,
         )

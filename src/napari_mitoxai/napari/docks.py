@@ -22,6 +22,7 @@ from napari_mitoxai.napari.concepts_panel import ConceptsPanel
 from napari_mitoxai.napari.embedding_panel import EmbeddingPanel
 from napari_mitoxai.napari.explain_panel import ExplainPanel
 from napari_mitoxai.napari.fibres_panel import FibresPanel
+from napari_mitoxai.napari.figure_panel import FigurePanel
 from napari_mitoxai.napari.oxphos_panel import OxphosPanel
 from napari_mitoxai.napari.relevance_panel import RelevancePanel
 from napari_mitoxai.napari.section_panel import SectionPanel
@@ -74,6 +75,7 @@ _PANELS: dict[str, Callable[[WindowState], QWidget]] = {
     "Relevance": RelevancePanel,
     "Embedding": EmbeddingPanel,
     "Compare": ComparePanel,
+    "Figure": FigurePanel,
 }
 
 
@@ -101,9 +103,15 @@ class Workspace(_Dock):
         self._layout.addLayout(titles)
         self._layout.addWidget(self.tabs, 1)
 
+    @property
+    def tab(self) -> str:
+        """The tab in front."""
+        return list(_PANELS)[self.tabs.currentIndex()]
+
     def show_tab(self, title: str) -> None:
-        """Bring a tab to the front."""
-        self.tabs.setCurrentIndex(list(_PANELS).index(title))
+        """Bring a tab to the front; nothing happens if there is no such tab."""
+        if title in _PANELS:
+            self.tabs.setCurrentIndex(list(_PANELS).index(title))
 
 
 class _OneDock(_Dock):
@@ -172,3 +180,9 @@ class CompareDock(_OneDock):
     """Compare explanation maps."""
 
     title = "Compare"
+
+
+class FigureDock(_OneDock):
+    """Take the figure to the paper."""
+
+    title = "Figure"

@@ -154,7 +154,7 @@ class EmbeddingPanel(TaskPanel):
             result = embed(parameters, progress, cancel)
             return result.folder, read_embedding(result.folder)
 
-        self._state.runner.run("Laying out patches", work, on_done=self._show)
+        self._state.runner.run("Laying out patches", work, on_done=self._show, step=parameters)
 
     def _choose(self) -> None:
         run = self._state.run

@@ -13,6 +13,7 @@ from napari_mitoxai.napari.area_chooser import AreaChooser
 from napari_mitoxai.napari.blend_box import BlendBox
 from napari_mitoxai.napari.call_box import fibres_of
 from napari_mitoxai.napari.fields import wrapping
+from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.libraries import load_libraries
 from napari_mitoxai.napari.method_settings import MethodSettings
@@ -23,6 +24,7 @@ from napari_mitoxai.napari.runner import Outcome
 from napari_mitoxai.napari.shown_channel import ShownChannel
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
+from napari_mitoxai.napari.trust_box import TrustBox
 from napari_mitoxai.tasks.explain import ExplainParameters, ExplainResult, explain_one
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class ExplainPanel(TaskPanel):
         shown = QFormLayout()
         shown.addRow("Show relevance of", ShownChannel(state))
         self._column.addLayout(shown)
+        self.add(folded("Trust: check these maps", "trust", TrustBox(state)))
         self.add(BlendBox(state))
         self._column.addStretch(1)
         state.section_changed.connect(self._on_section)
@@ -155,6 +158,7 @@ class ExplainPanel(TaskPanel):
         if parameters.mask is None and run.inside_fibres:
             parameters = parameters.model_copy(update={"mask": fibres_of(self._state, section)})
         area = self._area.area(section)
+        step = parameters.model_copy(update=self._area.parameters(section, parameters.out))
         live = self._live = LiveMaps(self._state, section)
         live.refresh(now=True)  # what is on the screen is known from the start
 
@@ -162,7 +166,10 @@ class ExplainPanel(TaskPanel):
             load_libraries(progress)
             return explain_one(parameters, area=area, watcher=live, progress=progress, cancel=cancel)
 
-        if self._state.runner.run("Explaining", work, on_done=self._on_explained, on_end=self._on_end):
+        started = self._state.runner.run(
+            "Explaining", work, on_done=self._on_explained, on_end=self._on_end, step=step, labels=self._area.labels(section)
+        )  # fmt: skip
+        if started:
             self._verdict.setText("")
             self._state.runner.ticked.connect(live.refresh)
 

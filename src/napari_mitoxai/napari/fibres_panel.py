@@ -101,7 +101,7 @@ class FibresPanel(TaskPanel):
             )
             self._result.setToolTip(str(result.labels))
 
-        self._state.runner.run("Finding fibres", work, on_done=show)
+        self._state.runner.run("Finding fibres", work, on_done=show, step=parameters)
 
     def _chosen(self) -> tuple[float, list[str]]:
         return float(self.form.field("fibre_size_um").value()), list(self.form.field("channels").value())

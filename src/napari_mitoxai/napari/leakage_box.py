@@ -81,7 +81,7 @@ class LeakageBox(TaskPanel):
         def work(progress: ProgressCallback, cancel: CancelToken) -> LeakageResult:
             return check(parameters, ready, progress, cancel)
 
-        self._state.runner.run("The leakage check", work, on_done=self._show)
+        self._state.runner.run("The leakage check", work, on_done=self._show, step=parameters)
 
     def _show(self, result: LeakageResult) -> None:
         self.forget()

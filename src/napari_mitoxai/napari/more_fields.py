@@ -76,6 +76,11 @@ class CheckListField(Field):
         self._list.setFixedHeight(row * min(max(len(choices), 2), self._rows) + 8)
         self._list.scrollToTop()
 
+    def known(self) -> dict[str, str]:
+        """All values that are offered, with their labels."""
+        items = [self._list.item(row) for row in range(self._list.count())]
+        return {item.data(_VALUE): item.text() for item in items if item is not None}
+
     def value(self) -> list[str]:
         """The ticked values, in order."""
         items = [self._list.item(row) for row in range(self._list.count())]

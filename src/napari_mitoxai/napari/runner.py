@@ -14,6 +14,8 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError, Progress, ProgressCallback
 from napari_mitoxai.napari.libraries import keep_llvms_apart
+from napari_mitoxai.tasks import TaskParameters
+from napari_mitoxai.tasks.recording import DoneStep, done_step, labels_digest
 
 Work = Callable[[ProgressCallback, CancelToken], Any]
 
@@ -39,6 +41,7 @@ class Outcome:
     cancelled: bool = False
     error: str = ""
     details: str = ""
+    step: DoneStep | None = None
 
 
 @dataclass
@@ -49,6 +52,8 @@ class _Task:
     on_end: Callable[[Outcome], None] | None
     quiet: bool
     cancel: CancelToken
+    step: TaskParameters | None = None
+    labels: Any = None
 
 
 class _Mailbox:
@@ -81,6 +86,7 @@ class TaskRunner(QObject):
     progressed = Signal(object)  # Progress, at most twenty times a second beside the points of curves
     ticked = Signal()  # while a task runs: a good moment to refresh what it fills
     failed = Signal(str, str)  # the sentence, the details
+    step_done = Signal(object)  # DoneStep: a task that can be repeated
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,6 +118,8 @@ class TaskRunner(QObject):
         on_done: Callable[[Any], None] | None = None,
         on_end: Callable[[Outcome], None] | None = None,
         quiet: bool = False,
+        step: TaskParameters | None = None,
+        labels: Any = None,
     ) -> bool:
         """Start `work` in a thread.
 
@@ -127,6 +135,10 @@ class TaskRunner(QObject):
             Gets its outcome, in the window's thread, however it ended.
         quiet : bool
             Whether a cancel goes without a notification.
+        step : TaskParameters, optional
+            What `work` does, to be repeated without a window.
+        labels : array, optional
+            The fibres that it is given in memory.
 
         Returns
         -------
@@ -137,7 +149,7 @@ class TaskRunner(QObject):
             show_info(f"{self.title} is still running: wait until it is done, or cancel it first.")
             return False
         self.title = title
-        self._task = _Task(title, work, on_done, on_end, quiet, CancelToken())
+        self._task = _Task(title, work, on_done, on_end, quiet, CancelToken(), step, labels)
         self._mailbox = _Mailbox()
         self._started = time.monotonic()
         self._thread = threading.Thread(
@@ -199,15 +211,19 @@ class TaskRunner(QObject):
         elif outcome.cancelled:
             if not task.quiet:
                 show_info(f"{task.title} was cancelled.")
-        elif task.on_done is not None:
-            task.on_done(outcome.value)
+        else:
+            if outcome.step is not None:
+                self.step_done.emit(outcome.step)
+            if task.on_done is not None:
+                task.on_done(outcome.value)
 
 
 def _work(task: _Task, mailbox: _Mailbox) -> None:
     """Run the task; whatever happens becomes an outcome."""
     try:
         keep_llvms_apart()  # whatever the task is, it may be the first to import torch
-        outcome = Outcome(task.work(mailbox.put, task.cancel))
+        value = task.work(mailbox.put, task.cancel)
+        outcome = Outcome(value, step=_step(task, value))
     except Cancelled:
         outcome = Outcome(cancelled=True)
     except MitoxaiError as error:
@@ -217,6 +233,14 @@ def _work(task: _Task, mailbox: _Mailbox) -> None:
         _LOG.error("%s failed\n%s", task.title, details)
         outcome = Outcome(error=_sentence(task.title, error), details=details)
     mailbox.outcome = outcome
+
+
+def _step(task: _Task, value: Any) -> DoneStep | None:
+    """What was done, if it can be repeated; a training that was stopped cannot."""
+    result = value[0] if isinstance(value, tuple) and value else value
+    if task.step is None or getattr(result, "cancelled", False):
+        return None
+    return done_step(task.step, value, "" if task.labels is None else labels_digest(task.labels))
 
 
 def _sentence(title: str, error: Exception) -> str:

@@ -32,8 +32,8 @@ _making = threading.Lock()
 def simulated_cohort() -> list[tuple[Any, ...]]:
     """Open a simulated patient who lost complex I, and offer a simulated cohort for training.
 
-    The patient is made at once; the cohort in the background, when there is a window to train it in. Both are kept in
-    the user's cache and are there already the next time.
+    The patient is made at once; the cohort in the background, when there is a window to train it in; the workspace is opened for it. Both
+    are kept in the user's cache and are there already the next time.
 
     Returns
     -------
@@ -49,7 +49,10 @@ def simulated_cohort() -> list[tuple[Any, ...]]:
         write_section(path, made.counts, made.panel)
     viewer = napari.current_viewer()
     if viewer is not None:
-        _offer_cohort(state_of(viewer), folder / "cohort.csv")
+        state = state_of(viewer)
+        if not state.docks:  # where the progress is seen, and what comes next
+            viewer.window.add_plugin_dock_widget("napari-mitoxai", "Open workspace")
+        _offer_cohort(state, folder / "cohort.csv")
     return [*channel_layers(open_section(path))]
 
 

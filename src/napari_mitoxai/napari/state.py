@@ -14,9 +14,10 @@ from napari_mitoxai.napari.channel_display import ChannelDisplay
 from napari_mitoxai.napari.comparison import Comparison
 from napari_mitoxai.napari.display import kept_display
 from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres
-from napari_mitoxai.napari.layers import METADATA_KEY, LayerTuple, facts_of
+from napari_mitoxai.napari.layers import METADATA_KEY, LayerTuple, facts_of, unmarked
 from napari_mitoxai.napari.opening import open_section
 from napari_mitoxai.napari.overview import OverviewRefresher
+from napari_mitoxai.napari.recorder import Recorder
 from napari_mitoxai.napari.runner import TaskRunner
 from napari_mitoxai.napari.runs import RunSummary
 
@@ -34,6 +35,7 @@ class WindowState(QObject):
         # a strong reference would keep a closed window alive
         self._viewer = weakref.ref(viewer)
         self.runner = TaskRunner()
+        self.recorder = Recorder(self.runner)
         self.display = kept_display()
         self.channels = ChannelDisplay(self)
         self.comparison = Comparison(self)
@@ -100,11 +102,16 @@ class WindowState(QObject):
         data, keywords, kind = layer
         viewer = self.viewer
         old = next(
-            (each for each in viewer.layers if each.name == keywords["name"] and facts_of(each) is not None),
+            (
+                each
+                for each in viewer.layers
+                if unmarked(each.name) == unmarked(keywords["name"]) and facts_of(each) is not None
+            ),
             None,
         )
         self._uncover(keywords["metadata"][METADATA_KEY])
         if old is not None and _takes(old, data, keywords, kind):
+            old.name = keywords["name"]
             return old
         if old is not None:
             viewer.layers.remove(old)
@@ -124,7 +131,7 @@ class WindowState(QObject):
     def _put_in_order(self, layer: Any) -> None:
         """Pictures of the slide lie below channels, these below maps, and maps below the outlines of fibres."""
         layers, mine = self.viewer.layers, facts_of(layer)
-        order = ("panorama", "channel", "blend", "map", "fibres", "preview")
+        order = ("panorama", "channel", "blend", "map", "fibres", "preview", "concepts")
         for index, other in enumerate(layers):
             facts = facts_of(other)
             if mine is not None and facts is not None and order.index(facts.kind) > order.index(mine.kind):
@@ -176,14 +183,14 @@ class WindowState(QObject):
             facts is None
             or viewer is None
             or layer not in viewer.layers
-            or not re.fullmatch(re.escape(facts.name) + r" \[\d+\]", layer.name)
+            or not re.fullmatch(re.escape(facts.name) + r" \[\d+\]", unmarked(layer.name))
         ):
             return
         for twin in [
-            each for each in viewer.layers if each.name == facts.name and facts_of(each) is not None
+            each for each in viewer.layers if unmarked(each.name) == facts.name and facts_of(each) is not None
         ]:
             viewer.layers.remove(twin)
-            layer.name = facts.name
+            layer.name = re.sub(r" \[\d+\]$", "", layer.name)
 
     def _on_visible(self, event: Any = None) -> None:
         self.layers_changed.emit()

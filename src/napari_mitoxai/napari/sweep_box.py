@@ -112,7 +112,7 @@ class SweepBox(TaskPanel):
             load_libraries(progress)
             return sweep(parameters, progress, cancel)
 
-        self._state.runner.run("Sweeping", work, on_done=self._show)
+        self._state.runner.run("Sweeping", work, on_done=self._show, step=parameters)
 
     def _show(self, result: SweepResult) -> None:
         lines = [f"{len(result.rows)} configurations, in {result.folder.name}.", *result.problems]

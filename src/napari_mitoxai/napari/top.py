@@ -20,7 +20,8 @@ from qtpy.QtWidgets import (
 
 from napari_mitoxai.common import Progress
 from napari_mitoxai.imc import Section
-from napari_mitoxai.napari.runner import State, TaskRunner
+from napari_mitoxai.napari.recorder import SaveButton
+from napari_mitoxai.napari.runner import State
 from napari_mitoxai.napari.state import WindowState
 
 _ETA_AFTER_S = 2.0
@@ -97,10 +98,10 @@ def describe(section: Section) -> str:
 class TaskBar(QFrame):
     """The running task: what it does, how far it is, how long it takes, and Cancel."""
 
-    def __init__(self, runner: TaskRunner) -> None:
+    def __init__(self, state: WindowState) -> None:
         super().__init__()
         self.setObjectName("task_bar")
-        self._runner = runner
+        self._runner = runner = state.runner
         self._stage, self._stage_start = "", (0.0, 0.0)
         self._details = ""
         self._label = wrapped("Ready", "task_label", dim=True)
@@ -118,6 +119,7 @@ class TaskBar(QFrame):
         first.addWidget(self._label, 1)
         first.addWidget(self._more)
         first.addWidget(self._cancel)
+        first.addWidget(SaveButton(state))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -200,4 +202,4 @@ class Top(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(InUse(state))
-        layout.addWidget(TaskBar(state.runner))
+        layout.addWidget(TaskBar(state))

@@ -235,7 +235,9 @@ class TrainPanel(TaskPanel):
             # the run stands, even if training was cancelled: it is shown in any case
             return result, load_run(result.run, progress, CancelToken())
 
-        if self._state.runner.run("Training", work, on_done=self._on_trained, on_end=self._on_end):
+        if self._state.runner.run(
+            "Training", work, on_done=self._on_trained, on_end=self._on_end, step=parameters
+        ):
             self._stage = ""
             self._result.setText("")
             self._state.runner.progressed.connect(self._on_progress)

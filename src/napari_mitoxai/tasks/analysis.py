@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from napari_mitoxai.common import (
 )
 from napari_mitoxai.common.digests import digest_of
 from napari_mitoxai.common.files import read_json, write_json
-from napari_mitoxai.tasks.named import WRITTEN, Task, paths_in, task_named
+from napari_mitoxai.tasks.named import WRITTEN, Task, paths_in, task_named, with_paths
 from napari_mitoxai.tasks.parameters import TaskParameters, validated
 from napari_mitoxai.tasks.recording import FORMAT, done_step, inputs_of, is_in
 
@@ -80,10 +80,13 @@ class AnalysisResult:
         It.
     steps : list of StepReport
         In order.
+    problems : list of str
+        What steps left out, such as a method without meaning for the network.
     """
 
     file: Path
     steps: list[StepReport]
+    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,8 @@ def run(
                 for index, step in enumerate(planned)
             ],
         )
-    reports = []
+    reports: list[StepReport] = []
+    problems: list[str] = []
     for index, step in enumerate(planned):
         if index < before:
             reports.append(StepReport(step.task.name, step.inputs, step.outputs, "done before"))
@@ -154,11 +158,14 @@ def run(
         journal.begin(index)
         started = time.monotonic()
         result = _do(whole, len(planned), progress, cancel)
-        journal.finish(index, done_step(whole.parameters, result).written)
+        # what is read of earlier steps may have got something added, as scores are to maps
+        added = [path for path in whole.inputs if path in made]
+        journal.finish(index, (*done_step(whole.parameters, result).written, *added))
+        problems += [f"{step.name}: {problem}" for problem in getattr(result, "problems", [])]
         reports.append(
             StepReport(step.task.name, whole.inputs, whole.outputs, "done", time.monotonic() - started)
         )
-    return AnalysisResult(parameters.file, reports)
+    return AnalysisResult(parameters.file, reports, problems)
 
 
 def _do(step: _Step, total: int, progress: ProgressCallback, cancel: CancelToken) -> Any:
@@ -172,8 +179,6 @@ def _do(step: _Step, total: int, progress: ProgressCallback, cancel: CancelToken
         raise MitoxaiError(_failed(step, str(error))) from error
     if getattr(result, "cancelled", False):  # what it has until there is kept, and it goes on from there
         raise Cancelled
-    if problems := getattr(result, "problems", []):
-        raise MitoxaiError(_failed(step, " ".join(problems)))
     return result
 
 
@@ -226,6 +231,9 @@ def _step(number: int, entry: Any, folder: Path) -> _Step:
         )
     try:
         task = task_named(entry["task"])
+        if unknown := sorted(map(str, values.keys() - task.model.model_fields.keys())):
+            there = ", ".join(task.model.model_fields)
+            raise MitoxaiError(f"there is no parameter {unknown[0]!r}: it knows {there}.")
         if task.model is AnalysisParameters:
             raise MitoxaiError("an analysis cannot be a step of one")
         parameters = validated(task.model, values)
@@ -238,15 +246,9 @@ def _changed(
     parameters: TaskParameters, change: Callable[[Path], Path], *, written: bool | None = None
 ) -> TaskParameters:
     """Parameters with other paths: all, or only what is written, or only what is read."""
-
-    def changed(value: Any) -> Any:
-        if isinstance(value, list):
-            return [changed(each) for each in value]
-        return Path(os.path.normpath(change(value))) if isinstance(value, Path) else value
-
     return parameters.model_copy(
         update={
-            name: changed(getattr(parameters, name))
+            name: with_paths(getattr(parameters, name), lambda path: Path(os.path.normpath(change(path))))
             for name in type(parameters).model_fields
             if written is None or (name in WRITTEN) == written
         }
@@ -373,7 +375,7 @@ class _Journal:
 
     def finish(self, index: int, written: tuple[Path, ...]) -> None:
         """Take down what a step has made."""
-        digests = {str(path): digest_of(path, self._cancel) for path in written}
+        digests = {str(path): digest_of(path, self._cancel) for path in written if path.exists()}
         self._put(index, {"fingerprint": self._prints[index], "done": True, "written": digests})
 
     def _put(self, index: int, entry: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Which part of a section is meant: a region in pixels, shapes saved by napari, or fibres."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.common.files import written_beside
 
 if TYPE_CHECKING:
     from napari_mitoxai.explain import Area
@@ -98,6 +100,20 @@ def read_shapes(path: Path) -> list[NDArray[np.float64]]:
             f"{path} cannot be read as shapes ({error}): save a shapes layer of napari as CSV."
         ) from error
     return [outline(kind, corners) for kind, corners in shapes]
+
+
+def write_shapes(path: Path, outlines: Sequence[NDArray[np.float64]]) -> None:
+    """Write polygons (N, 2), as (y, x) in pixels, as napari saves shapes; a file of this name is replaced."""
+    import pandas as pd
+
+    rows = [
+        (index, "polygon", corner, float(y), float(x))
+        for index, polygon in enumerate(outlines)
+        for corner, (y, x) in enumerate(polygon)
+    ]
+    table = pd.DataFrame(rows, columns=["index", "shape-type", "vertex-index", "axis-0", "axis-1"])
+    with written_beside(path, overwrite=True) as partial:
+        table.to_csv(partial, index=False)
 
 
 def outline(kind: str, corners: NDArray[np.float64]) -> NDArray[np.float64]:

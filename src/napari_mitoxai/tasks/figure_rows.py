@@ -268,7 +268,7 @@ class _Opened:
             images.append(
                 ChannelImage(channel.target, channel.role, planes[index], colour, limits[channel.target])
             )
-        return composite(images)
+        return composite(images, arcsinh=self._spec.arcsinh)
 
     def _map(self, panel: Panel, below: "Composite | None") -> MapCell:
         store = self._store_of(panel.method)

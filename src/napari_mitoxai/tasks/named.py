@@ -8,12 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from pydantic import BaseModel
+
 from napari_mitoxai import tasks
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 # what a task writes has one of these names in every parameter model; every other path is read
-WRITTEN = ("out", "figure", "plot")
+WRITTEN = ("out", "figure", "plot", "curves")
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,25 @@ def paths_in(parameters: TaskParameters, *, written: bool) -> dict[str, list[Pat
     found = {}
     for name in type(parameters).model_fields:
         value = getattr(parameters, name)
-        paths = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Path)]
+        paths: list[Path] = []
+        with_paths(value, paths.append)
         if paths and (name in WRITTEN) == written:
             found[name] = paths
     return found
+
+
+def with_paths(value: Any, change: Callable[[Path], Any]) -> Any:
+    """A value of a parameter with other paths, however deep they lie in lists, mappings and models."""
+    if isinstance(value, Path):
+        return change(value)
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return value.model_copy(update={name: with_paths(getattr(value, name), change) for name in fields})
+    if isinstance(value, (list, tuple)):
+        return type(value)(with_paths(each, change) for each in value)
+    if isinstance(value, dict):
+        return {key: with_paths(each, change) for key, each in value.items()}
+    return value
 
 
 def _modules() -> list[str]:
@@ -77,5 +94,9 @@ def _task(name: str) -> Task | None:
     if not inspect.isfunction(run) or run.__module__ != module.__name__:
         return None
     model = get_type_hints(run).get("parameters")
-    is_model = isinstance(model, type) and issubclass(model, TaskParameters)
-    return Task(name, model, run) if is_model and model is not None else None
+    if (
+        not (isinstance(model, type) and issubclass(model, TaskParameters))
+        or model.__module__ != module.__name__
+    ):
+        return None  # a part of another task
+    return Task(name, model, run)

@@ -11,8 +11,8 @@ from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressC
 from napari_mitoxai.common.files import read_json, refuse_existing, write_json, written_beside
 from napari_mitoxai.explain import available, resolve
 from napari_mitoxai.simulate.signals import SIGNALS
-from napari_mitoxai.tasks.agree import BASELINES
 from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.trust.recorded import BASELINES
 
 if TYPE_CHECKING:
     import pandas as pd

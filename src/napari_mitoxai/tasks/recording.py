@@ -6,16 +6,19 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.digests import digest_of
 from napari_mitoxai.common.files import written_beside
 from napari_mitoxai.common.provenance import now, software
-from napari_mitoxai.tasks.named import name_of, paths_in
+from napari_mitoxai.tasks.named import name_of, paths_in, with_paths
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 FORMAT = 1
 _HEAD = "# What was done, in order: `mitoxai run FILE` does it again. Relative paths start at this file's folder.\n"
 _DEEPEST = 4  # in a result
+_BAND = 512  # rows at once
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,7 @@ def done_step(parameters: TaskParameters, result: Any, labels: str = "") -> Done
     labels : str
         See `DoneStep`.
     """
-    values = {name: _absolute(getattr(parameters, name)) for name in type(parameters).model_fields}
-    kept = parameters.model_copy(update=values)
+    kept = with_paths(parameters, lambda path: path.expanduser().absolute())
     read = {path for paths in paths_in(kept, written=False).values() for path in paths}
     outputs = [path for paths in paths_in(kept, written=True).values() for path in paths]
     made = [path.absolute() for path in _paths_of(result)]
@@ -167,13 +169,8 @@ def portable(path: Path, folder: Path) -> str:
 
 def _entry(parameters: TaskParameters, folder: Path, *, replaces: bool) -> dict[str, Any]:
     """A step as the file has it; what is replaced is said only where it is a step's own."""
-    values = parameters.model_dump(mode="json", exclude={"overwrite"})
-    for name in type(parameters).model_fields:
-        value = getattr(parameters, name)
-        if isinstance(value, Path):
-            values[name] = portable(value, folder)
-        elif isinstance(value, list) and any(isinstance(each, Path) for each in value):
-            values[name] = [portable(each, folder) for each in value]
+    told = with_paths(parameters.model_dump(exclude={"overwrite"}), lambda path: portable(path, folder))
+    values: dict[str, Any] = to_jsonable_python(told)
     if replaces:
         values["overwrite"] = True
     return {"task": name_of(parameters), "parameters": values}
@@ -242,8 +239,10 @@ def labels_digest(labels: Any) -> str:
 
     import numpy as np
 
-    values = np.ascontiguousarray(labels, dtype=np.int64)
-    return hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).hexdigest()
+    digest = hashlib.sha256(str(labels.shape).encode())
+    for start in range(0, len(labels), _BAND):
+        digest.update(np.ascontiguousarray(labels[start : start + _BAND], dtype=np.int64).data)
+    return digest.hexdigest()
 
 
 def _outputs(parameters: TaskParameters) -> list[Path]:
@@ -252,7 +251,7 @@ def _outputs(parameters: TaskParameters) -> list[Path]:
 
 def _listed(name: str, path: Path) -> list[Path]:
     """The sections that a cohort's table lists."""
-    if name not in ("cohort", "sections") or path.suffix.lower() != ".csv" or not path.is_file():
+    if name not in ("cohort", "sections", "data") or path.suffix.lower() != ".csv" or not path.is_file():
         return []
     from napari_mitoxai.cohort import read_members
 
@@ -268,12 +267,6 @@ def _file_of(address: Path) -> Path:
 def _stamp(path: Path) -> tuple[int, int]:
     facts = path.stat()
     return facts.st_mtime_ns, facts.st_size
-
-
-def _absolute(value: Any) -> Any:
-    if isinstance(value, Path):
-        return value.expanduser().absolute()
-    return [_absolute(each) for each in value] if isinstance(value, list) else value
 
 
 def _paths_of(result: Any, depth: int = 0) -> Iterator[Path]:
