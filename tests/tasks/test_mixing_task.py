@@ -6,7 +6,6 @@ import json
 import pytest
 import torch
 
-from napari_mitoxai.cli import _tell_train
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.models import create, load_checkpoint
 from napari_mitoxai.models.mixing import WithMixing
@@ -15,6 +14,7 @@ from napari_mitoxai.tasks.channel_ways import _shares
 from napari_mitoxai.tasks.import_checkpoint import ImportParameters
 from napari_mitoxai.tasks.sweep import SweepParameters
 from napari_mitoxai.tasks.train import TrainParameters
+from napari_mitoxai.telling import tell_train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,7 +42,7 @@ def test_folds_are_written_ranked_and_told_and_the_model_is_kept(settings, tmp_p
     top = rows[0]["channel"]
     own = [row["weight"] for fold in folds for row in fold["mixing"]["channels"] if row["channel"] == top]
     assert float(rows[0]["weight"]) == pytest.approx(sum(own) / 2)
-    _tell_train(result)
+    tell_train(result)
     assert f"1. {top}: " in capsys.readouterr().out
 
     checkpoint = load_checkpoint(result.run / "folds" / "01")
