@@ -73,10 +73,13 @@ class PlantedTruth(_Listing):
 
     def markdown(self) -> Iterator[str]:
         from napari_mitoxai.explain import method
-        from napari_mitoxai.explain.planted_truth import found_by, ranking
+        from napari_mitoxai.explain.planted_truth import found_by, made_with, provenance, ranking
         from napari_mitoxai.simulate import SIGNALS
 
-        places, found = ranking(), found_by()
+        told, places, found = provenance(), ranking(), found_by()
+        version = told["software"]["napari-mitoxai"]
+        yield f"Version {version}, {told['finished'][:10]}: {made_with()}. {' '.join(told['notes'])}"
+        yield ""
         signals = list(dict.fromkeys(each.signal for methods in found.values() for each in methods))
         named = any(each.channel_named is not None for methods in found.values() for each in methods)
         heads = [
@@ -97,6 +100,9 @@ class PlantedTruth(_Listing):
                 f" ({over_all.low:.2g} to {over_all.high:.2g})" if over_all.low == over_all.low else ""
             )
             yield f"| {over_all.place} | {method(name).title} | {times} | " + " | ".join(cells) + " |"
+        chances = {each.signal: each.chance for methods in found.values() for each in methods}
+        cells = [f"{100 * chances[signal]:.0f} %" for signal in signals]
+        yield f"| | *chance* | 1 | {' | '.join(cells)} |" + (" |" if named else "")
 
 
 def _found(found: Any) -> str:

@@ -137,7 +137,7 @@ def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path
 
     panel = workspace.findChild(ConceptsPanel)
     panel.form.set_values({"out": folder / "concepts.csv"})
-    for name, condition in (("NDUFB8 deficient", "NDUFB8_z < -3"), ("normal", "NDUFB8_status = normal")):
+    for name, condition in (("NDUFB8 deficient", "NDUFB8_z < -3"), ("small", "area_um2 < 1500")):
         panel.findChild(QComboBox, "concept_name").setCurrentText(name)
         panel.findChild(QLineEdit, "concept_where").setText(condition)
         press("add_where")
@@ -244,7 +244,6 @@ def main() -> None:
             layer.visible = any(name in layer.name for name in ("Dystrophin", "TOM22", "NDUFB8", "fibres"))
         workspace.show_tab("Figure")
         figure = workspace.findChild(FigurePanel)
-        figure.columns.set_value([key for key in figure.columns.value() if key != "fibres"])
         wait_until(lambda: figure.preview.pixels is not None and figure.settled)
         keep("figure")
         workspace.show_tab("Compare")

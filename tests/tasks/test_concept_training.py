@@ -6,7 +6,6 @@ import pytest
 import torch
 from concept_sets import write_fibre_concepts
 
-from napari_mitoxai.cli import _tell_train
 from napari_mitoxai.cohort import read_concepts
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.models import ConceptWhitening, Whitening, load_checkpoint
@@ -15,6 +14,7 @@ from napari_mitoxai.tasks import sweep, train, validated
 from napari_mitoxai.tasks.concept_training import purity_over
 from napari_mitoxai.tasks.sweep import SweepParameters
 from napari_mitoxai.tasks.train import TrainParameters
+from napari_mitoxai.telling import tell_train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,7 +55,7 @@ def test_a_run_keeps_its_concepts_and_says_how_pure_they_are(whitened_run, setti
     assert next(row for row in rows if row["subjects"] == "held out")["examples"] == sum(
         item.concept == rows[0]["concept"] for item in own
     )
-    _tell_train(whitened_run)
+    tell_train(whitened_run)
     assert f"Axis of pale in {LAYER}: purity " in capsys.readouterr().out
 
 

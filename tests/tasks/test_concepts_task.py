@@ -9,12 +9,12 @@ import torch
 from concept_sets import write_fibre_concepts
 from matplotlib.image import imread
 
-from napari_mitoxai.cli import _tell_axes
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.explain.store import MapStore
 from napari_mitoxai.tasks import concepts, train
 from napari_mitoxai.tasks.concepts import ConceptsParameters
 from napari_mitoxai.tasks.train import TrainParameters
+from napari_mitoxai.telling import tell_axes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,7 +62,7 @@ def test_purities_are_those_of_the_training_beside_the_best_axis(read_out, run, 
     for row in rows:
         assert float(row["auc"]) == pytest.approx(trained[row["layer"], row["subjects"], row["concept"]])
         assert float(row["best_axis_auc"]) >= float(row["auc"])
-    _tell_axes(read_out)
+    tell_axes(read_out)
     assert "Axis of pale in layer1.0.bn1: purity" in capsys.readouterr().out
 
 

@@ -6,14 +6,15 @@ import json
 import pytest
 import torch
 
-from napari_mitoxai.cli import _tell_train
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.models import create, load_checkpoint
 from napari_mitoxai.models.mixing import WithMixing
 from napari_mitoxai.tasks import import_checkpoint, sweep, train
+from napari_mitoxai.tasks.channel_ways import _shares
 from napari_mitoxai.tasks.import_checkpoint import ImportParameters
 from napari_mitoxai.tasks.sweep import SweepParameters
 from napari_mitoxai.tasks.train import TrainParameters
+from napari_mitoxai.telling import tell_train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,7 +42,7 @@ def test_folds_are_written_ranked_and_told_and_the_model_is_kept(settings, tmp_p
     top = rows[0]["channel"]
     own = [row["weight"] for fold in folds for row in fold["mixing"]["channels"] if row["channel"] == top]
     assert float(rows[0]["weight"]) == pytest.approx(sum(own) / 2)
-    _tell_train(result)
+    tell_train(result)
     assert f"1. {top}: " in capsys.readouterr().out
 
     checkpoint = load_checkpoint(result.run / "folds" / "01")
@@ -60,6 +61,8 @@ def test_a_sweep_tells_the_spread_over_seeds(settings, tmp_path):
     assert {row["channel"] for row in rows} == {"SDHA", "NDUFB8"}
     assert {row["models"] for row in rows} == {"2"}
     assert all(row["weight_sd"] for row in rows)
+    picture = result.folder / "mixing_SDHA+NDUFB8_resnet18_patch-random.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_runs_without_mixing_are_what_they_were(trained_run, settings, tmp_path):
@@ -107,3 +110,7 @@ def test_a_mixed_network_is_imported(tmp_path):
         import_checkpoint.run(ImportParameters(**asked))
     checkpoint = load_checkpoint(import_checkpoint.run(ImportParameters(**asked, mixing=2)).run)
     assert torch.equal(checkpoint.model().mixing.weight, state["mixing.weight"])
+    # how far its channels vary is not known: its weights are told as they are
+    rows, notes = _shares([checkpoint], tmp_path / "run")
+    assert {row["way"] for row in rows} == {"mixing weight"}
+    assert "does not tell how far its channels vary" in notes[0]

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_mitoxai.cli import main
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.explain import open_maps
 from napari_mitoxai.tasks import explain, trust
 from napari_mitoxai.tasks.trust import TrustParameters
+from napari_mitoxai.trust.checks import CHECKS, SCORES
 from napari_mitoxai.trust.recorded import read_scores, sanity_failures
 
 FAST = {"patches": 3, "steps": 3, "squares": 5, "samples": 1, "seeds": 1, "region": 4, "device": "cpu"}
@@ -50,7 +52,7 @@ def test_tables_curves_figure_and_the_maps(trained_run, section, maps, tmp_path,
     result = trust.run(asked, progress=reports.append)
     table = pd.read_csv(result.table)
     assert list(dict.fromkeys(table["method"])) == ["random", "edge_detector", "input_x_gradient"]
-    assert set(table["score"]) == set(trust.SCORES)
+    assert set(table["score"]) == set(SCORES)
     assert result.patches == 3
     assert result.fails_sanity == ["edge_detector"]
     known = table.dropna(subset=["value", "low"])
@@ -70,7 +72,7 @@ def test_tables_curves_figure_and_the_maps(trained_run, section, maps, tmp_path,
     assert set(recorded.index.get_level_values(0)) == {"input_x_gradient", "edge_detector", "random"}
     assert recorded.loc[("input_x_gradient", "deletion"), "value"] == pytest.approx(area)
     assert sanity_failures(maps) == {"edge_detector"}
-    assert reports[-1].done == reports[-1].total == 3 * len(trust.CHECKS)
+    assert reports[-1].done == reports[-1].total == 3 * len(CHECKS)
 
 
 def test_a_rerun_only_does_what_is_new(trained_run, section, tmp_path, cleared):
@@ -134,6 +136,7 @@ def test_the_maps_say_what_is_judged(trained_run, section, maps, tmp_path, simul
         ({"section": other}, "of the section P03"),
         ({"target": "control"}, "explains patient"),
         ({"maps": None}, "No method was chosen"),
+        ({"methods": ["gradient"], "settings": ["gradient.x=1"]}, "knows the parameters"),
         ({"checks": ["luck"]}, "no check 'luck'"),
         ({"curves": tmp_path / "2.csv"}, "cannot be one file"),
         ({"out": tmp_path / "1.csv"}, "exists already"),
@@ -157,3 +160,27 @@ def test_a_method_without_a_meaning_is_left_out(trained_run, section, tmp_path):
     assert result.target in ("patient (probability)", "control (probability)")
     with pytest.raises(MitoxaiError, match="true class"):
         trust.run(parameters(trained_run, section, tmp_path / "U.csv", methods=["gradient"], target="true"))
+
+
+def test_on_the_command_line(trained_run, section, tmp_path, capsys):
+    asked = [
+        "trust",
+        trained_run,
+        section,
+        "--method",
+        "gradient",
+        "--check",
+        "concentration",
+        "--device",
+        "cpu",
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in (*asked, "--patches", 2, "--out", tmp_path / "T.csv")])
+    assert not ended.value.code
+    told = capsys.readouterr().out
+    assert "2 patches, the same for every method; maps for patient" in told
+    assert "Sparseness, higher is better:" in told
+    assert f"Table: {tmp_path / 'T.csv'}" in told
+    with pytest.raises(SystemExit, match="2"):
+        main([str(each) for each in (*asked, "--method", "sorcery", "--out", tmp_path / "U.csv")])
+    assert "no explanation method 'sorcery'" in capsys.readouterr().err

@@ -10,9 +10,9 @@ from napari_mitoxai.imc import Panel, parse_channel
 from napari_mitoxai.simulate import section
 from napari_mitoxai.training import PatchSet
 
-RATIOS = (0.0, 0.2, 0.4, 0.7, 1.0, 1.5, 2.2)  # signal to noise, standard deviations of a pixel
+RATIOS = (0.0, 0.3, 0.6, 0.9, 1.3, 1.8, 2.5)  # signal to noise, standard deviations of a pixel
 CLASSES = ["control", "patient"]
-_SUBJECTS, _TRAINED = 30, 20  # of each group
+_SUBJECTS, _TRAINED = 40, 28  # of each group
 _SIZE, _REDUCTION, _SIDE = 384, 4, 48
 
 

@@ -141,7 +141,7 @@ def test_the_interval_is_over_seeds_not_patches():
     assert (row["seeds"], row["patches"]) == (2, 11)
     assert row["value"] == pytest.approx((0.42 + 0.7) / 2)  # not the mean of the eleven
     assert (row["place"], of(table, "b")["place"]) == (1, 2)
-    assert not row["above_chance"]  # two seeds tell little
+    assert pd.isna(row["above_chance"])  # two seeds cannot tell
     assert (row["low"], row["high"]) == (0, 1)
 
 

@@ -10,6 +10,7 @@ from napari_mitoxai import simulate
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain.store import MapGrid, create_store, open_maps
 from napari_mitoxai.imc import write_section
+from napari_mitoxai.napari.aggregate_box import AggregateBox
 from napari_mitoxai.napari.arrangement import (
     Arrangement,
     ShownLayer,
@@ -34,7 +35,7 @@ def store_of(path, section, planes):
     }  # fmt: skip
     info = {
         "section": {"name": section.stem.split(".")[0], "path": str(section), "subject": "S", "shape": [10, SIZE, SIZE], "notes": []},
-        "checkpoint": {"architecture": "none", "classes": ["control", "patient"], "patch_size": SIZE},
+        "checkpoint": {"architecture": "none", "classes": ["control", "patient"], "panel": CHANNELS, "patch_size": SIZE},
         "target": "patient", "target_class": "patient", "use_of_subject": "test", "area": None, "fingerprint": "f",
     }  # fmt: skip
     side = SIZE // 2
@@ -318,3 +319,21 @@ def test_an_arrangement_moves_with_its_files(tmp_path):
     kept, missing = without_missing(read)
     assert len(kept.layers) == 1
     assert (kept.run, missing) == ("", [str(tmp_path / "run")])
+
+
+def test_checkpoints_are_combined_and_what_comes_out_is_ticked(scene, child, workspace, tmp_path, qtbot):
+    state, planes, _, maps = scene
+    other = store_of(tmp_path / "N.ome.zarr", state.section.path, {"lrp": 3 * planes["lrp"]})
+    panel = workspace.findChild(ComparePanel)
+    panel.maps.add(other)
+    assert panel.maps.stores() == [str(maps), str(other)]
+    panel.maps.choose([(str(maps), "lrp"), (str(maps), "cam"), (str(other), "lrp")])
+    box = workspace.findChild(AggregateBox)
+    box.form.set_values({"out": tmp_path / "both.ome.zarr", "scaled_by": "max"})
+    child("compare_panel/aggregate").click()
+    qtbot.waitUntil(lambda: not state.runner.busy, timeout=60_000)
+    assert panel.maps.chosen() == [(str(tmp_path / "both.ome.zarr"), "lrp")]
+    assert state.recorder.last("aggregate").parameters.maps == [maps, other]
+    values = planes["lrp"]
+    expected = values / np.abs(values).max()
+    assert np.allclose(open_maps(tmp_path / "both.ome.zarr").read("lrp"), expected, atol=1e-5)

@@ -93,7 +93,7 @@ def test_fibres_and_shapes_become_a_set(panel, child, press, state, viewer, tmp_
     assert press("save_concepts") == []
     assert panel.saved() == tmp_path / "concepts.csv"
     assert read_concepts(tmp_path / "concepts.csv") == panel.examples
-    item = child("concepts").topLevelItem(2)
+    item = child("concept_list").topLevelItem(2)
     item.setSelected(True)
     assert press("remove_concept") == []
     assert {each.concept for each in panel.examples} == {"deficient", "chosen"}

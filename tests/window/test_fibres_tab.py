@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from app_model.types import KeyBinding
 from numpy.testing import assert_array_equal
 
 from napari_mitoxai.fibres import FibreClass, classes_path, read_classes
 from napari_mitoxai.imc import read_labels, write_labels
-from napari_mitoxai.napari.fibre_editor import FibreEditor
+from napari_mitoxai.napari.fibre_editor import FibreEditor, classes_by_hand
 from napari_mitoxai.napari.fibres_panel import FibresPanel
 from napari_mitoxai.napari.state import state_of
 
@@ -90,6 +91,29 @@ def test_selected_fibres_are_merged_deleted_and_brought_back(child, drawn, notif
     child("fibre_editor/delete").click()
     assert not (drawn.data == 9).any()
     drawn.undo()  # napari's own Ctrl+Z
+    assert_array_equal(drawn.data, original)
+
+
+def test_undo_takes_back_classes_too_in_the_order_of_the_changes(child, drawn, notifications):
+    def kinds():
+        return classes_by_hand(drawn)
+
+    original = drawn.data.copy()
+    _shift_click(drawn, 170, 170)
+    child("fibre_class").setCurrentText("folded")
+    child("fibre_editor/set_class").click()
+    child("fibre_editor/delete").click()
+    child("fibre_editor/undo").click()
+    assert_array_equal(drawn.data, original)
+    assert kinds() == {9: "folded"}
+    drawn.paint((10, 10), 9)  # with napari's own tool
+    drawn.keymap[KeyBinding.from_str("Ctrl+Z")](drawn)
+    assert_array_equal(drawn.data, original)
+    assert kinds() == {9: "folded"}
+    child("fibre_editor/undo").click()
+    assert kinds() == {}
+    assert_array_equal(drawn.data, original)
+    child("fibre_editor/undo").click()  # nothing is left
     assert_array_equal(drawn.data, original)
 
 

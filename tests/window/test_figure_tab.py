@@ -76,7 +76,7 @@ def headless(spec):
 def test_the_window_and_the_command_line_draw_the_same(scene, settled, child, viewer, qtbot, notifications):
     """Data, contrast and labels, compared in pixels: in the preview, and in the file."""
     _, panel, folder = scene
-    assert panel.columns.value() == ["composite", "lrp", "cam", "fibres"]
+    assert panel.columns.value() == ["composite", "lrp", "cam"]
     panel.form.set_values({"dpi": 150, "title": "From the window"})
     child("figure_panel/window_contrast").setChecked(True)
     shown = next(layer for layer in viewer.layers if "Dystrophin" in layer.name)
@@ -117,7 +117,7 @@ def test_what_is_hidden_unticked_or_cropped_changes_the_preview(scene, settled, 
     assert panel.spec().rows[0].crop_um == (30.0, 20.0, 90.0, 70.0)
     assert "60 × 50 µm" in child("figure_panel/crop_told").text()
     viewer.layers.remove(shapes)
-    viewer.camera.zoom *= 4
+    viewer.scene.camera.zoom *= 4
     qtbot.wait(300)
     child("figure_panel/crop_view").click()
     left, top, right, bottom = panel.spec().rows[0].crop_um

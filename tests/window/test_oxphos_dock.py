@@ -91,6 +91,21 @@ def test_measured_fibres_live_in_the_layer_in_the_colour_of_their_status(called,
     assert pd.read_csv(tmp_path / "s.csv")["fibre"].tolist() == [called["fibre"][0]]
 
 
+def test_calls_of_other_fibres_are_not_shown_on_these(called, fibres, panel, state, qtbot, tmp_path):
+    data = np.asarray(fibres.data)
+    fibres.data = np.where(data > 0, data.max() + 1 - data, 0)  # the same numbers, for other fibres
+    panel.calling.set_values({"out": tmp_path / "again.csv"})
+    panel.findChild(object, "call").click()
+    done(qtbot, state)
+    assert "another segmentation" in panel._summary.text()
+    assert "NDUFB8_status" not in fibres.features
+    panel.tables.add(tmp_path / "none.csv")
+    panel.findChild(object, "call").click()
+    done(qtbot, state)
+    assert panel._shown.isHidden()  # a call that failed leaves nothing of the one before
+    assert panel._calls is None
+
+
 def test_a_loop_or_a_click_in_the_plot_selects_fibres_in_the_image(called, fibres, panel):
     from napari_mitoxai.napari.fibre_table import SELECTED
 

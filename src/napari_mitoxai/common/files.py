@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,15 @@ def refuse_input(out: Path, *inputs: Path | None) -> None:
     for path in inputs:
         if path is not None and (path.resolve() == out.resolve() or out.resolve() in path.resolve().parents):
             raise MitoxaiError(f"{out} would replace {path}, which it is made from: choose another name.")
+
+
+def refuse_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None], *, overwrite: bool) -> None:
+    """Refuse what a task would write before it begins; see `refuse_existing` and `refuse_input`. What is None is not written, or not read."""
+    inputs = tuple(inputs)
+    for path in outputs:
+        if path is not None:
+            refuse_existing(path, overwrite=overwrite)
+            refuse_input(path, *inputs)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from napari_mitoxai import __version__
 
-_PACKAGES = ("torch", "torchvision", "lightning", "numpy", "scikit-image", "tifffile", "zarr")
+_PACKAGES = ("torch", "torchvision", "lightning", "numpy", "matplotlib", "scikit-image", "tifffile", "zarr")
 
 
 def software() -> dict[str, str]:

@@ -31,7 +31,7 @@ class Found:
     place, methods : int
         Among so many methods.
     above_chance : bool or None
-        Whether the interval of the difference from chance lies above 0; None with one network.
+        Whether the interval of the difference from chance lies above 0; None with fewer than three networks.
     channel_named : float or None
         In which share of the patches the channel with most relevance carries the signal; None where it cannot be told.
     """

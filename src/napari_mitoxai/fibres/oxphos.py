@@ -138,7 +138,7 @@ def call_fibres(
             lines[name] = line = fit_controls(x[is_control], y[is_control])
         except MitoxaiError as error:
             why = (
-                f" {apart.sum():,} fibres were left out as not analysable; --keep-all keeps them."
+                f" {apart.sum():,} fibres were left out as not analysable; --keep-all counts them too."
                 if apart.any()
                 else ""
             )
@@ -379,7 +379,7 @@ def _notes(
     apart = [f"{number:,} of {name}" for name, number in counts if number]
     if apart:
         notes.append(
-            f"Left out as not analysable by their class, or next to empty: {', '.join(apart)}. --keep-all keeps them."
+            f"Left out as not analysable by their class, or next to empty: {', '.join(apart)}. Keep all fibres (--keep-all) counts them too."
         )
     nothing = first.loc[first["fibres"] + first["not_called"] + first["not_analysable"] == 0, "subject"]
     if len(nothing):

@@ -282,10 +282,12 @@ def _draw_row_labels(page: drawing.Page, rows: Sequence[FigureRow]) -> None:
     layout = page.layout
     for row, line in zip(rows, layout.lines, strict=False):
         first = line[0].image
+        room = line[0].strip.y + line[0].strip.height - line[0].title.y
+        shown = drawing.wrap(page.figure, row.title, room, 1, page.font(bold=True))
         page.figure.text(
             (layout.header.x + 0.75 * line_pixels(page.look)) / layout.width,
             1 - (first.y + first.height / 2) / layout.height,
-            row.title,
+            " ".join(shown),
             fontproperties=page.font(bold=True),
             rotation=90,
             ha="center",

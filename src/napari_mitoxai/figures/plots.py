@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Okabe and Ito: apart for every reader
 _CYCLE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 _FITS = 3  # labels change as axes shrink: this often is enough
+_LEAST = 0.3  # of its room that a plot keeps, however long its labels are
 
 
 def draw_into(page: Page, room: Box, cell: PlotCell) -> None:
@@ -46,7 +47,8 @@ def draw_into(page: Page, room: Box, cell: PlotCell) -> None:
         x0 = box.x0 + room.x - tight.x0
         y0 = box.y0 + bottom - tight.y0
         x1, y1 = box.x1 + right - tight.x1, box.y1 + height - room.y - tight.y1
-        axes.set_position((x0 / width, y0 / height, max(x1 - x0, 8) / width, max(y1 - y0, 8) / height))
+        wide, high = max(x1 - x0, _LEAST * room.width), max(y1 - y0, _LEAST * room.height)
+        axes.set_position((x0 / width, y0 / height, wide / width, high / height))
 
 
 def _texts(axes: Axes) -> list[Any]:

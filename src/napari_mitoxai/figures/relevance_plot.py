@@ -157,7 +157,8 @@ def _status(axes: Any, answers: Sequence[Answer], colours: dict[str, str]) -> No
             axes.text(ratio, place, " *", va="center", fontsize=8)
     axes.axvline(1, color="0.4", linewidth=0.8)
     axes.set_yticks(
-        np.arange(len(names)) + 0.4 - height / 2, [name.removeprefix("deficient in ") for name in names]
+        np.arange(len(names)) + 0.4 - height / 2,
+        [name.removeprefix("deficient in ").removesuffix(" protein") for name in names],
     )
     axes.set_ylim(
         max(len(names), _FEWEST_ROWS), -0.4

@@ -74,4 +74,4 @@ class AggregateBox(TaskPanel):
             self._says.setToolTip(str(result.maps))
             self.form.set_values({"out": suggest(result.maps, "combined", ".ome.zarr")})
 
-        self._state.runner.run("Combining maps", work, on_done=done)
+        self._state.runner.run("Combining maps", work, on_done=done, step=parameters)

@@ -123,7 +123,7 @@ class AgreementBox(TaskPanel):
             self._offer()
             self.form.set_values({"out": suggest(result.table, "agreement", ".csv")})
 
-        self._state.runner.run("Measuring agreement", work, on_done=done)
+        self._state.runner.run("Measuring agreement", work, on_done=done, step=parameters)
 
     def _offer(self) -> None:
         table = self._table

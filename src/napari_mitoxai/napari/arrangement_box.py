@@ -58,6 +58,7 @@ class ArrangementBox(QWidget):
         self.setObjectName("arrangement_box")
         self._state, self._panel = state, panel
         self._waiting: list[tuple[ShownLayer, LayerTuple]] = []
+        self._made: list[tuple[ShownLayer, Any]] = []
         self._rest: Callable[[], None] | None = None
         self._next = QTimer(self)
         self._next.setSingleShot(True)
@@ -229,7 +230,8 @@ class ArrangementBox(QWidget):
             first, last = layer.contrast_limits_range
             layer.contrast_limits_range = min(low, first), max(high, last)
             layer.contrast_limits = shown.limits
-        layer.opacity, layer.visible = shown.opacity, shown.visible
+        layer.opacity = shown.opacity
+        self._made.append((shown, layer))
         self._next.start()
 
     def _open_already(self, shown: ShownLayer) -> Any:
@@ -246,6 +248,10 @@ class ArrangementBox(QWidget):
 
     def _arrange(self, arrangement: Arrangement, path: Path, missing: list[str]) -> None:
         viewer, workspace = self._state.viewer, self._workspace()
+        # only now: a section that is opened hides the others
+        for shown, layer in self._made:
+            layer.visible = shown.visible
+        self._made = []
 
         def look() -> None:
             viewer.scene.camera.center = (0.0, *arrangement.centre)

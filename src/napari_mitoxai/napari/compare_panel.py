@@ -207,6 +207,7 @@ class ComparePanel(TaskPanel):
 
         def then() -> None:
             comparison = self.comparison
+            self._score.setCurrentText(compared.score)
             comparison.set_score(compared.score)
             comparison.move_curtain(compared.curtain)
             comparison.pair = compared.pair
@@ -268,7 +269,7 @@ class ComparePanel(TaskPanel):
             facts = facts_of(layer)
             if facts is None:
                 continue
-            if facts.kind == "channel" and layer.visible:
+            if facts.kind == "channel" and self.comparison.visible_before(layer):
                 channels.setdefault(facts.path, []).append(layer)
             elif facts.kind == "fibres":
                 fibres[facts.path] = layer.data
@@ -299,7 +300,7 @@ class ComparePanel(TaskPanel):
             self._score.clear()
             self._score.addItems(scores)
         self._score.setEnabled(bool(scores))
-        self._score.setPlaceholderText("none was made: mitoxai trust" if comparison.active else "")
+        self._score.setPlaceholderText("none was made" if comparison.active else "")
         if titles:
             self._first.setCurrentIndex(comparison.pair[0])
             self._second.setCurrentIndex(comparison.pair[1])

@@ -176,8 +176,7 @@ class Comparison(QObject):
     def end(self) -> None:
         """Put layers, grid, camera and scale bar back as they were."""
         viewer, before = self._state.viewer, self._before
-        for timer in (self._next, self._blink, self._settle):
-            timer.stop()
+        self.halt()
         if before is None or viewer is None:
             return
         self._before, self._waiting = None, []
@@ -198,6 +197,11 @@ class Comparison(QObject):
             viewer.bind_key(key, None)
         self._cells, self._tissues, self.mode = [], {}, SIDE_BY_SIDE
         self.changed.emit()
+
+    def halt(self) -> None:
+        """Stop what moves by itself: the window closes."""
+        for timer in (self._next, self._blink, self._settle):
+            timer.stop()
 
     def _look(self) -> _Before:
         viewer = self._state.viewer
@@ -227,30 +231,33 @@ class Comparison(QObject):
 
     def _add_next(self) -> None:
         """Add one more cell, so that the window stays free between them."""
-        viewer = self._state.viewer
-        if viewer is None or not self._waiting:
+        if self._state.viewer is None or not self._waiting:
             return
-        cell = self._waiting.pop(0)
-        own: list[Any] = []
-        self._layers.append(own)
+        try:
+            self._add(self._waiting.pop(0))
+            if not self._waiting:
+                self._arrange()
+        except Exception:  # whatever it is, the window is put back before it is told
+            self.end()
+            raise
+        if self._waiting:
+            self._next.start()
+        self.changed.emit()
+
+    def _add(self, cell: CellMap) -> None:
+        layers, tissue = self._state.viewer.layers, self._tissues[cell.section]
         place = sum(len(each) for each in self._layers)
-        own += [
+        own = [
             Image(data, **keywords)
-            for data, keywords, _ in layers_of_cell(
-                cell, self._tissues[cell.section], outlined=self._depth == 3
-            )
+            for data, keywords, _ in layers_of_cell(cell, tissue, outlined=self._depth == 3)
         ]
+        self._layers.append(own)
         letters = next(size for most, size in _LETTERS.items() if len(self._cells) <= most)
         own[1].colorbar.update(_BAR)
         own[1].name_overlay.update({**_NAME, "font_size": letters})
         for number, layer in enumerate(own):
             layer.visible = number < 2 or self._outlined
-            viewer.layers.insert(place + number, layer)
-        if self._waiting:
-            self._next.start()
-        else:
-            self._arrange()
-        self.changed.emit()
+            layers.insert(place + number, layer)
 
     def _arrange(self) -> None:
         """Give each cell its place; only now, since napari would draw a grid that it has not made yet."""
@@ -380,6 +387,9 @@ class Comparison(QObject):
                     own[1].data = self._swept(index)
                 elif isinstance(own[1].data[0], CurtainedPlane):
                     own[1].data = self._cells[index].shown()
+                right = mode == SWIPE and index == self.pair[1]
+                own[1].name_overlay.position = "top_right" if right else "top_left"
+                own[1].colorbar.position = "bottom_left" if mode == SWIPE and not right else _BAR["position"]
             self._show()
             viewer.canvas.grid.enabled = mode == SIDE_BY_SIDE
         if self._view() == self._fitted:

@@ -17,7 +17,7 @@ class ConceptList(QTreeWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setObjectName("concepts")
+        self.setObjectName("concept_list")
         self.setHeaderLabels(["Concept", "Examples", "of"])
         self.setRootIsDecorated(False)
         self.setFixedHeight(_HEIGHT)

@@ -87,7 +87,7 @@ class FibreReadout(QWidget):
 
         def clicked(viewer: Any, event: Any) -> Iterator[None]:
             readout = me()
-            if readout is None or event.button != 1 or not readout._state.comparison.complete:
+            if readout is None or not readout.isVisible() or event.button != 1:
                 return
             start, cell = np.asarray(event.pos), readout._state.comparison.cell_at(event.viewbox)
             yield

@@ -98,7 +98,7 @@ def legend(layer: Any) -> str:
         f"<span style='color:rgb({r},{g},{b})'>█</span>"
         for r, g, b in (255 * steps[:, :3]).astype(int).tolist()
     )
-    return f"{escape(by)}: {low:.3g} {cells} {high:.3g}"
+    return f"{escape(by)}<br>{low:.3g} {cells} {high:.3g}"
 
 
 def colour_fibres(layer: Any, by: str, selected: Collection[int] = ()) -> None:

@@ -107,10 +107,7 @@ class FibresPanel(TaskPanel):
         return float(self.form.field("fibre_size_um").value()), list(self.form.field("channels").value())
 
     def _on_layers(self) -> None:
-        section = self._state.section
-        self._editor.attach(
-            None if section is None else self._state.layers_of(section, "fibres").get("fibres")
-        )
+        self._editor.attach(self._state.fibres)
         self._save.setVisible(self._editor.layer is not None)
         self.refresh_starters()
 

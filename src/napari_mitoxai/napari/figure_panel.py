@@ -15,6 +15,7 @@ from napari_mitoxai.napari.fields import ChoiceField, TextField, wrapping
 from napari_mitoxai.napari.figure_preview import FigurePreview
 from napari_mitoxai.napari.figure_sources import (
     COMPOSITE,
+    FIBRES,
     crop_of_shape,
     crop_of_view,
     open_panels,
@@ -282,6 +283,8 @@ class FigurePanel(TaskPanel):
                 )
             )  # fmt: skip
         values = {**look.model_dump(), "rows": rows, "panels": panels, "below": below}
+        if self._contrast.isChecked():
+            values["arcsinh"] = self._state.display.arcsinh
         if COMPOSITE in self.columns.value():
             values["channel_colours"] = colours
         elif self._given is not None:
@@ -434,11 +437,11 @@ def _label(row: Row) -> str:
 
 
 def _offer(field: CheckListField, names: dict[str, str]) -> None:
-    """Offer other values where they changed; what is new is ticked, as what a user made last is what the figure is about."""
+    """Offer other values where they changed; what is new is ticked, since the figure is about what was made last. Fibres wait."""
     before = field.known()
     if names == before:
         return
-    ticked = [*field.value(), *(name for name in names if name not in before)]
+    ticked = [*field.value(), *(name for name in names if name not in before and name != FIBRES)]
     field.set_choices({name: (label, "") for name, label in names.items()})
     field.set_value(ticked)
 

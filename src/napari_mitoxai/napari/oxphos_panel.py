@@ -75,7 +75,9 @@ class OxphosPanel(TaskPanel):
         self.add(self._missing)
         self.add(self.measuring)
         self.add(
-            self.starter("Measure fibres", "measure", self._measure, ready=lambda: self._layer() is not None)
+            self.starter(
+                "Measure fibres", "measure", self._measure, ready=lambda: self._state.fibres is not None
+            )
         )
         self.add(self._measured)
         self.add(QLabel("Fibre tables"))
@@ -116,12 +118,6 @@ class OxphosPanel(TaskPanel):
 
     # --- what there is --------------------
 
-    def _layer(self) -> Any:
-        """The fibres of the section in use."""
-        section = self._state.section
-        found = self._state.layers_of(section, "fibres") if section is not None else {}
-        return next(iter(found.values()), None)
-
     def _on_section(self, section: Section | None) -> None:
         if section is not None:
             self.measuring.set_values({"out": suggest(section.path, f"{section.name}_fibres", ".csv")})
@@ -131,12 +127,12 @@ class OxphosPanel(TaskPanel):
         text = ""
         if self._state.section is None:
             text = "Open a section first: drop a file on the window, or use the Section tab. Tables can be called without."
-        elif self._layer() is None:
+        elif self._state.fibres is None:
             text = "Find the fibres of this section first, under Fibres. Tables can be called without."
         self._missing.setText(text)
         self._missing.setVisible(bool(text))
         self._offer_colours()
-        self._legend.follow(self._layer())
+        self._legend.follow(self._state.fibres)
         self.refresh_starters()
 
     def _on_tables(self) -> None:
@@ -148,7 +144,7 @@ class OxphosPanel(TaskPanel):
     # --- measuring --------------------
 
     def _measure(self) -> None:
-        section, layer = self._state.section, self._layer()
+        section, layer = self._state.section, self._state.fibres
         if section is None or layer is None:
             return
         facts = facts_of(layer)
@@ -193,7 +189,7 @@ class OxphosPanel(TaskPanel):
         """Take the last calls away, from the fibres too."""
         if self._calls is None:
             return
-        layer = self._layer()
+        layer = self._state.fibres
         if layer is not None:
             names = [str(name) for name in self._calls.fibres if name not in (*KEYS, *CARRIED)]
             drop_columns(layer, names)
@@ -266,7 +262,7 @@ class OxphosPanel(TaskPanel):
         self._paint()
 
     def _paint(self) -> None:
-        layer, section = self._layer(), self._state.section
+        layer, section = self._state.fibres, self._state.section
         if layer is None or section is None:
             return
         joined = not self._unfit
@@ -275,7 +271,7 @@ class OxphosPanel(TaskPanel):
 
     def _offer_colours(self) -> None:
         """What the layer's features can be coloured by; the calls of this section are put into them first."""
-        layer, section, calls = self._layer(), self._state.section, self._calls
+        layer, section, calls = self._state.fibres, self._state.section, self._calls
         if layer is not None and section is not None and calls is not None:
             own = calls.fibres[calls.fibres["section"] == section.name]
             if len(own) and self._filled != (id(layer), id(calls)):
@@ -303,7 +299,7 @@ class OxphosPanel(TaskPanel):
 
     def _follow_colours(self) -> None:
         """Name what the fibres are coloured by, also where another tab chose it."""
-        layer = self._layer()
+        layer = self._state.fibres
         if layer is None:
             return
         self._offer_colours()
@@ -338,7 +334,7 @@ class OxphosPanel(TaskPanel):
 
     def _on_click(self, event: Any) -> None:
         """Select the fibre under the pointer; with Shift beside those that are."""
-        layer, section, viewer = self._layer(), self._state.section, self._state.viewer
+        layer, section, viewer = self._state.fibres, self._state.section, self._state.viewer
         if self._calls is None or layer is None or section is None or not layer.visible or viewer is None:
             return
         active = viewer.layers.selection.active

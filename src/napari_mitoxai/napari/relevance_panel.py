@@ -93,12 +93,6 @@ class RelevancePanel(TaskPanel):
     def _on_runner(self, _: Any) -> None:
         self._afterwards.start()
 
-    def _layer(self) -> Any:
-        """The fibres of the section in use."""
-        section = self._state.section
-        found = self._state.layers_of(section, "fibres") if section is not None else {}
-        return next(iter(found.values()), None)
-
     def _stores(self) -> list[str]:
         """The stores whose maps are shown of the section in use."""
         section = self._state.section
@@ -119,7 +113,7 @@ class RelevancePanel(TaskPanel):
         )
 
     def _ready(self) -> bool:
-        return self._layer() is not None and bool(self._maps.currentData())
+        return self._state.fibres is not None and bool(self._maps.currentData())
 
     def _on_section(self, section: Section | None) -> None:
         if section is not None:
@@ -137,13 +131,13 @@ class RelevancePanel(TaskPanel):
         text = ""
         if self._state.section is None:
             text = "Open a section first: drop a file on the window, or use the Section tab."
-        elif self._layer() is None:
+        elif self._state.fibres is None:
             text = "Find the fibres of this section first, under Fibres."
         elif not stores:
             text = "Explain this section first, under Explain, or drop its maps on the window."
         self._missing.setText(text)
         self._missing.setVisible(bool(text))
-        if self._of is not None and self._layer() is not self._of[1]:
+        if self._of is not None and self._state.fibres is not self._of[1]:
             self._forget()  # other fibres than those that were measured
         self.refresh_starters()
 
@@ -154,7 +148,7 @@ class RelevancePanel(TaskPanel):
     # --- measuring --------------------
 
     def _start(self) -> None:
-        section, layer = self._state.section, self._layer()
+        section, layer = self._state.section, self._state.fibres
         if section is None or layer is None:
             return
         facts = facts_of(layer)

@@ -84,6 +84,7 @@ class WindowState(QObject):
         """See the window close."""
         if event is not None and event.type() == QEvent.Type.Close and event.isAccepted():
             self.runner.shut_down()
+            self.comparison.halt()
         return False
 
     # --- layers --------------------
@@ -96,6 +97,11 @@ class WindowState(QObject):
             if facts is not None and facts.kind == kind and facts.path == str(section.address):
                 found[facts.what] = layer
         return found
+
+    @property
+    def fibres(self) -> Any:
+        """The layer with the fibres of the section in use, or None."""
+        return None if self.section is None else self.layers_of(self.section, "fibres").get("fibres")
 
     def add_layer(self, layer: LayerTuple) -> Any:
         """Add a layer, in the place of an earlier one that shows the same."""

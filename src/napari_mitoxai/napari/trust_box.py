@@ -158,7 +158,7 @@ class TrustBox(TaskPanel):
             load_libraries(progress)
             return judge(parameters, progress, cancel)
 
-        self._state.runner.run("Judging maps", work, on_done=self._on_judged)
+        self._state.runner.run("Judging maps", work, on_done=self._on_judged, step=parameters)
 
     def _on_judged(self, result: TrustResult) -> None:
         self._show()
@@ -245,8 +245,6 @@ def _in_words(scores: "pd.DataFrame", failures: set[str]) -> str:
     lines = [f"{over}; arrows show what is better, random is chance. Point at a number for its interval."]
     judged = sorted(failures - {"edge_detector"})
     if judged:
-        lines.append(
-            f"<b>{escape(', '.join(judged))} {FAILS if len(judged) == 1 else FAILS.replace('fails', 'fail')}</b>: hardly "
-            "another map when the network's weights are random."
-        )
+        said = FAILS if len(judged) == 1 else FAILS.replace("fails", "fail")
+        lines.append(f"<b>{escape(', '.join(judged))} {said}</b>: too like the maps of untrained networks.")
     return "<br>".join(lines)

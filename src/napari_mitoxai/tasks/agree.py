@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.common.files import refuse_existing, refuse_input
+from napari_mitoxai.common.files import refuse_outputs
 from napari_mitoxai.tasks.parameters import TaskParameters
 from napari_mitoxai.trust.recorded import BASELINES
 
@@ -136,9 +136,8 @@ def run(
         )
     groups = _groups(parameters.cohort, sections)
     pictures = _pictures(parameters, sections, groups)
-    for path in (parameters.out, *pictures):
-        refuse_existing(path, overwrite=parameters.overwrite)
-        refuse_input(path, parameters.cohort, *parameters.maps, *parameters.fibres)
+    inputs = (parameters.cohort, *parameters.maps, *parameters.fibres)
+    refuse_outputs((parameters.out, *pictures), inputs, overwrite=parameters.overwrite)
     frames, notes = [], []
     for number, section in enumerate(sections):
         progress(Progress("Comparing methods", number, len(sections), section.name))

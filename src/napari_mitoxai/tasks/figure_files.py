@@ -99,17 +99,26 @@ def write_spec(spec: FigureSpec, path: Path, *, overwrite: bool = False) -> None
         partial.write_text(text, encoding="utf-8")
 
 
-def portable(spec: FigureSpec, folder: Path) -> dict[str, Any]:
-    """A specification as plain values, with paths relative to a folder, so that it can be moved as a whole."""
+def portable(spec: FigureSpec, folder: Path, *, whole: bool = False) -> dict[str, Any]:
+    """A specification as plain values, with paths relative to a folder, so that it can be moved as a whole.
+
+    Parameters
+    ----------
+    spec : FigureSpec
+    folder : Path
+        Where the file will be.
+    whole : bool
+        With what is as by default too, which another version may have otherwise.
+    """
     relative = _with_paths(spec, lambda each: Path(_relative(each, folder)))
-    return relative.model_dump(mode="json", exclude_defaults=True)
+    return relative.model_dump(mode="json", exclude_defaults=not whole)
 
 
 def made_from(spec: FigureSpec, inputs: Inputs, folder: Path) -> dict[str, Any]:
     """What a sidecar in `folder` says of a figure that was just drawn."""
     stores = [inputs.store(path) for row in spec.rows for path in row.maps]
     return {
-        "spec": portable(spec, folder),
+        "spec": portable(spec, folder, whole=True),
         "inputs": {_relative(path, folder): value for path, value in inputs.digests().items()},
         "maps": [store.info for store in stores],
     }

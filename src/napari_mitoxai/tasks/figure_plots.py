@@ -62,7 +62,7 @@ def _of(panel: Panel, table: "pd.DataFrame", column: str, wanted: str) -> str:
 
 def _mito(panel: Panel, inputs: Inputs, section: str) -> PlotCell:
     from napari_mitoxai.fibres.oxphos import Calls
-    from napari_mitoxai.fibres.regression import fit_controls, logged
+    from napari_mitoxai.fibres.regression import Status, fit_controls, logged
     from napari_mitoxai.figures.mito_plot import draw_mito, mito_plot
 
     keys = ["section", "fibre", "subject", "group"]
@@ -87,8 +87,11 @@ def _mito(panel: Panel, inputs: Inputs, section: str) -> PlotCell:
 
     def draw(axes: Any, ink: str, size: float) -> None:
         draw_mito(axes, plot, ink=ink, size=size)
+        axes.set_title("", loc="left")  # the panel's own, which has its lines broken
 
-    return PlotCell(panel.title or f"{protein} over {masses[0]}", draw)
+    share = (plot.fibres["status"] == Status.DEFICIENT.value).mean()
+    told = f"{subject}: {share:.1%} of {len(plot.fibres):,} deficient"
+    return PlotCell(panel.title or told, draw)
 
 
 def _compartments(panel: Panel, inputs: Inputs, section: str) -> PlotCell:

@@ -1,6 +1,5 @@
 """From a figure's specification to what it draws: sections, maps, fibres and tables are read and joined here."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
@@ -9,14 +8,15 @@ from napari_mitoxai.figures.cells import (
     FibreCell,
     FigureCell,
     FigureRow,
-    LegendEntry,
     MapCell,
     PictureCell,
     PlotCell,
 )
 from napari_mitoxai.figures.spec import FigureSpec, Limits, Panel, Row, preset_panels
+from napari_mitoxai.tasks.figure_fibres import coloured
 from napari_mitoxai.tasks.figure_inputs import Inputs, factor_of
 from napari_mitoxai.tasks.figure_plots import plot_cell
+from napari_mitoxai.tasks.figure_window import cut_to, map_extent, window_of
 from napari_mitoxai.trust.recorded import FAILS
 
 if TYPE_CHECKING:
@@ -115,16 +115,6 @@ def verdict_line(store: "MapStore") -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Window:
-    """What of a section is shown: in um, and in whole pixels that cover it."""
-
-    extent: Extent
-    y: slice
-    x: slice
-    whole: bool
-
-
 class _Opened:
     """A row whose files are open."""
 
@@ -134,7 +124,7 @@ class _Opened:
         self._row, self._spec, self._panels, self._inputs = row, spec, panels, inputs
         self._section = section = inputs.section(row.section)
         self._stores = [_checked(inputs.store(path), section) for path in row.maps]
-        self._window = _window(section, row)
+        self._window = window_of(section, row)
         self._polygons: list[NDArray[Any]] = []
         self._ids: list[int] = []
         if row.fibres is not None:
@@ -279,8 +269,8 @@ class _Opened:
             what = ", sum of channels"
         else:
             what = f", {names[0]}" if store.info.get("pooling", "none") != "none" else ""
-        values, extent = _cut(
-            self._inputs.map_of(store, panel.method, panel.channel), _map_extent(store), self._window.extent
+        values, extent = cut_to(
+            self._inputs.map_of(store, panel.method, panel.channel), map_extent(store), self._window.extent
         )
         limit = self._row.limits.get(panel.method)
         return MapCell(
@@ -336,7 +326,7 @@ class _Opened:
         title = panel.title or self._of("fibres")
         if not panel.colour_by:
             return FibreCell(title, np.tile(np.array(_FIBRE), (len(self._ids), 1)))
-        return _coloured(
+        return coloured(
             title, panel.colour_by, self._column(panel.colour_by), self._row.limits.get(panel.colour_by)
         )
 
@@ -366,103 +356,6 @@ def _checked(store: "MapStore", section: "Section") -> "MapStore":
     return store
 
 
-def _window(section: "Section", row: Row) -> _Window:
-    """The part of a section that a row shows.
-
-    Raises
-    ------
-    MitoxaiError
-        If the crop lies beside the section.
-    """
-    import math
-
-    pixel = section.pixel_size_um
-    whole = Extent.of(section.shape[1:], pixel)
-    if row.crop_px is not None:
-        left, top, right, bottom = (edge * pixel - pixel / 2 for edge in row.crop_px)
-    elif row.crop_um is not None:
-        left, top, right, bottom = row.crop_um
-    else:
-        return _Window(whole, slice(0, section.shape[1]), slice(0, section.shape[2]), whole=True)
-    seen = Extent(
-        max(left, whole.left), max(top, whole.top), min(right, whole.right), min(bottom, whole.bottom)
-    )
-    if seen.width < pixel or seen.height < pixel:
-        raise MitoxaiError(
-            f"The crop of {section.name} lies beside it: the section reaches from 0 to {whole.right:g} µm across and to {whole.bottom:g} µm down."
-        )
-
-    def cover(low: float, high: float, length: int) -> slice:
-        return slice(
-            max(math.floor(low / pixel + 0.5 + 1e-6), 0), min(math.ceil(high / pixel + 0.5 - 1e-6), length)
-        )
-
-    return _Window(
-        seen,
-        cover(seen.top, seen.bottom, section.shape[1]),
-        cover(seen.left, seen.right, section.shape[2]),
-        whole=False,
-    )
-
-
-def _map_extent(store: "MapStore") -> Extent:
-    grid = store.grid
-    return Extent.of(grid.shape, grid.scale_um, [grid.translate_um] * 2)
-
-
-def _cut(values: "NDArray[Any]", extent: Extent, seen: Extent) -> "tuple[NDArray[Any], Extent]":
-    """The pixels of a map that cover what is seen, and where they lie."""
-    import math
-
-    step = extent.width / values.shape[1]
-
-    def cover(low: float, high: float, length: int) -> tuple[int, int]:
-        start = min(max(math.floor(low / step + 1e-6), 0), length - 1)
-        return start, max(min(math.ceil(high / step - 1e-6), length), start + 1)
-
-    top, bottom = cover(seen.top - extent.top, seen.bottom - extent.top, values.shape[0])
-    left, right = cover(seen.left - extent.left, seen.right - extent.left, values.shape[1])
-    place = Extent(
-        extent.left + left * step,
-        extent.top + top * step,
-        extent.left + right * step,
-        extent.top + bottom * step,
-    )
-    return values[top:bottom, left:right], place
-
-
 def _red_and_green(below: "Composite | None") -> str:
     colours = zip(("red", "green"), below.legend if below is not None else (), strict=False)
     return "; ".join(f"{colour}: {entry.name}" for colour, entry in colours)
-
-
-def _coloured(title: str, name: str, column: Any, limits: Limits | None) -> FibreCell:
-    """Fibres by a status, each in its colour, or by a number on one scale; grey where there is none."""
-    import matplotlib
-    import numpy as np
-    from matplotlib.colors import to_rgb, to_rgba
-
-    from napari_mitoxai.figures.status import STATUS_COLOURS
-
-    nothing = to_rgba("#777777", 0.5)
-    if column.dropna().isin(list(STATUS_COLOURS)).all() and column.notna().any():
-        colours = [to_rgba(STATUS_COLOURS[each]) if each in STATUS_COLOURS else nothing for each in column]
-        counts = column.value_counts()
-        legend = [
-            LegendEntry(f"{status} ({counts[status]})", to_rgb(colour), (0.0, 0.0))
-            for status, colour in STATUS_COLOURS.items()
-            if status in counts
-        ]
-        return FibreCell(title, np.array(colours).reshape(-1, 4), legend)
-    try:
-        values = column.to_numpy(float)
-    except ValueError as error:
-        raise MitoxaiError(
-            f"The column {name} holds neither a status nor numbers: choose another one."
-        ) from error
-    known = values[np.isfinite(values)]
-    low, high = limits or (tuple(np.percentile(known, [1, 99]).tolist()) if known.size else (0.0, 1.0))
-    parts = np.clip((values - low) / (high - low or 1.0), 0, 1)
-    colours = matplotlib.colormaps["cividis"](np.nan_to_num(parts))
-    colours[~np.isfinite(values)] = nothing
-    return FibreCell(title, colours, (), ("cividis", float(low), float(high)), name)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
-from napari_mitoxai.common.files import refuse_existing, refuse_input
+from napari_mitoxai.common.files import refuse_outputs
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ def measure_and_write(
     from napari_mitoxai.imc import read_labels, read_section
 
     refuse_ending(parameters.out)
-    refuse_existing(parameters.out, overwrite=parameters.overwrite)
-    refuse_input(parameters.out, parameters.section, parameters.fibres, parameters.classes)
+    inputs = (parameters.section, parameters.fibres, parameters.classes)
+    refuse_outputs([parameters.out], inputs, overwrite=parameters.overwrite)
     section = read_section(parameters.section)
     given = classes_by_hand(parameters) if labels is None else by_hand or {}
     if labels is None:

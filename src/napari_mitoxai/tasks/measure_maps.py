@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
-from napari_mitoxai.common.files import refuse_existing, refuse_input, write_json
+from napari_mitoxai.common.files import refuse_outputs, write_json
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.fibres.compartments import Widths
 from napari_mitoxai.tasks.fibre_relevance import FibreRelevance, check_maps, read_calls, relevance_in_fibres
@@ -111,8 +111,6 @@ def measure_with_maps(
             f"The columns of {parameters.columns} have no room for maps: measure twice, once with --columns and once with --maps."
         )
     refuse_ending(parameters.out)
-    refuse_existing(parameters.out, overwrite=parameters.overwrite)
-    refuse_input(parameters.out, parameters.section, parameters.fibres)
     out, suffix = parameters.out, parameters.out.suffix
     files = {
         "relevance": beside(out, f"_relevance{suffix}"),
@@ -122,11 +120,8 @@ def measure_with_maps(
     if parameters.figure is not None:
         _check_figure(parameters.figure)
         files["figure"] = parameters.figure
-    for path in files.values():
-        refuse_existing(path, overwrite=parameters.overwrite)
-        refuse_input(
-            path, parameters.section, parameters.fibres, parameters.maps, parameters.calls, parameters.classes
-        )
+    inputs = (parameters.section, parameters.fibres, parameters.classes, parameters.maps, parameters.calls)
+    refuse_outputs((out, *files.values()), inputs, overwrite=parameters.overwrite)
     section, store = read_section(parameters.section), open_maps(parameters.maps)
     check_maps(section, store)
     if parameters.calls is not None:  # a table that is named goes before what is known
@@ -143,7 +138,7 @@ def measure_with_maps(
     if apart.any():
         notes.append(
             f"{apart.sum():,} of {len(table):,} fibres are not analysable by their class, or next to empty, and do not count in the answers "
-            "on fibres; --keep-all keeps them."
+            "on fibres; Keep all fibres (--keep-all) counts them too."
         )
     found = relevance_in_fibres(
         section,

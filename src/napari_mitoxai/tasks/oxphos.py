@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
-from napari_mitoxai.common.files import refuse_existing, refuse_input
+from napari_mitoxai.common.files import refuse_outputs
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 if TYPE_CHECKING:
@@ -136,10 +136,9 @@ def call_and_write(
     refuse_ending(out)
     if plot is not None and plot.suffix.lower() not in _PLOTS:
         raise MitoxaiError(f"{plot.name} does not end in .png, .pdf or .svg: name the plot so.")
-    for path in (out, proportions, plot):
-        if path is not None:
-            refuse_existing(path, overwrite=parameters.overwrite)
-            refuse_input(path, *parameters.tables, parameters.subjects)
+    refuse_outputs(
+        (out, proportions, plot), (*parameters.tables, parameters.subjects), overwrite=parameters.overwrite
+    )
     values = read_fibre_tables(
         parameters.tables, statistic=parameters.statistic, subjects=parameters.subjects
     )

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.common.files import read_json, refuse_existing, refuse_input
+from napari_mitoxai.common.files import read_json, refuse_outputs
 from napari_mitoxai.fibres.spatial_null import adjusted
 from napari_mitoxai.fibres.subjects import by_subject, compare_groups
 from napari_mitoxai.tasks.measure_maps import ANSWERS, beside
@@ -96,10 +96,8 @@ def run(
 
     refuse_ending(parameters.out)
     files = [beside(table, ANSWERS) for table in parameters.tables]
-    for path in (parameters.out, parameters.figure):
-        if path is not None:
-            refuse_existing(path, overwrite=parameters.overwrite)
-            refuse_input(path, parameters.cohort, *parameters.tables, *files)
+    outputs, inputs = (parameters.out, parameters.figure), (parameters.cohort, *parameters.tables, *files)
+    refuse_outputs(outputs, inputs, overwrite=parameters.overwrite)
     if parameters.figure is not None:
         from napari_mitoxai.figures.saving import figure_format
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
-from napari_mitoxai.common.files import refuse_existing, refuse_input
+from napari_mitoxai.common.files import refuse_outputs
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def run(
             f"{parameters.out.name} does not end in .tif or .tiff: name the labels for example FIBRES.tiff."
         )
     table = classes_path(parameters.out)
-    for path in (parameters.out, table):
-        refuse_existing(path, overwrite=parameters.overwrite)
-        refuse_input(path, parameters.section)
+    refuse_outputs((parameters.out, table), [parameters.section], overwrite=parameters.overwrite)
     section = read_section(parameters.section)
     planes = membrane_planes(section, parameters.channels)
     labels = _labels(section, planes, parameters, progress, cancel)

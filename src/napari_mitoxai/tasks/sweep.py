@@ -155,8 +155,22 @@ def run(
         draw_sweep(table, partial)
     mixing = out / "mixing.csv" if parameters.mixing else None
     if mixing is not None:
-        write_table(mixing, shares_over_seeds(rows))
+        shares = shares_over_seeds(rows)
+        write_table(mixing, shares)
+        _draw_shares(out, shares)
     return SweepResult(out, out / "table.csv", out / "runs.csv", out / "table.png", table, failed, mixing)
+
+
+def _draw_shares(out: Path, shares: list[dict[str, Any]]) -> None:
+    """A picture of each configuration's blend, where it has channels to choose from."""
+    from napari_mitoxai.figures.mixing_plot import draw_mixing
+
+    for key in dict.fromkeys((row["channels"], row["architecture"], row["split"]) for row in shares):
+        own = [row for row in shares if (row["channels"], row["architecture"], row["split"]) == key]
+        if len(own) > 1:
+            name = f"mixing_{'_'.join(map(file_name, key))}.png"
+            with written_beside(out / name, overwrite=True) as partial:
+                draw_mixing(own, partial)
 
 
 def _refuse_other_sweep(parameters: SweepParameters) -> None:

@@ -1,10 +1,9 @@
-"""Judge explanation methods on a section; with --simulate on simulated ones whose truth is known, by other options."""
+"""Judge explanation methods on a section: are they faithful, steady, and more than a picture of the image."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from napari_mitoxai.common import (
@@ -16,24 +15,22 @@ from napari_mitoxai.common import (
     no_progress,
 )
 from napari_mitoxai.common.files import refuse_existing, refuse_input
-from napari_mitoxai.tasks.explain import with_settings
-from napari_mitoxai.tasks.inside import SectionMask, as_seen, refuse_without_fibres
+from napari_mitoxai.tasks.inside import SectionMask, refuse_without_fibres
 from napari_mitoxai.tasks.parameters import TaskParameters
-from napari_mitoxai.trust.checks import CHECKS, SCORES
+from napari_mitoxai.tasks.trust_tables import curve_rows, failures, score_rows, score_table
+from napari_mitoxai.tasks.trust_work import Work, judge_of, maps_of, methods_of
+from napari_mitoxai.trust.checks import CHECKS
 from napari_mitoxai.trust.recorded import BASELINES, RecordedScore, record_scores
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from napari_mitoxai.explain import MapStore
-    from napari_mitoxai.explain.plan import Score, Wanted
     from napari_mitoxai.imc import Section
     from napari_mitoxai.models import Checkpoint
-    from napari_mitoxai.trust.judging import Judge, Outcome, Settings
+    from napari_mitoxai.trust.judging import Judge, Outcome
+
+_FEW = 5  # patches, below which an interval by drawing among them is too narrow
+
 
 _ADVANCED: dict[str, Any] = {"advanced": True}
-_MIN_TISSUE = 0.5  # of a patch: what is judged is tissue
-_FEW = 5  # patches, below which an interval by drawing among them is too narrow
 
 
 class TrustParameters(TaskParameters):
@@ -213,27 +210,30 @@ def run(
 
     checkpoint, section = load_checkpoint(parameters.run), read_section(parameters.section)
     refuse_without_fibres(checkpoint, parameters.run, parameters.mask)
-    store = _maps_of(parameters, checkpoint, section)
-    wanted = _wanted(parameters, store)
-    judge, target = _judge(parameters, checkpoint, section, store, cancel)
+    store = maps_of(parameters, checkpoint, section)
+    wanted = methods_of(parameters, store)
+    judge, target = judge_of(parameters, checkpoint, section, store, cancel)
     folder = parameters.run if parameters.run.is_dir() else parameters.run.parent
-    work = _Work(parameters, judge, checkpoint.weights_sha256, Cache(folder / "trust"))
+    work = Work(parameters, judge, checkpoint.weights_sha256, Cache(folder / "trust"))
+    cancelled = False
     try:
         work.do(wanted, progress)
     except Cancelled:
+        cancelled = True
         if not set(work.judged) - set(BASELINES):
             raise
     judged = work.judged
-    rows = score_rows(judged, _failures(judged))
+    failed = failures(judged)
+    rows = score_rows(judged, failed)
     _write(parameters, rows, judged, target)
     if store is not None:
         for label in judged:
             if label in store.methods or label in BASELINES:
-                _record(store.path, label, rows, fails=_failures(judged).get(label))
+                _record(store.path, label, rows, fails=failed.get(label))
     return TrustResult(
         parameters.out, parameters.curves, parameters.figure, parameters.maps, target, len(judge.patches), rows,
-        [label for label, fails in _failures(judged).items() if fails], work.computed, work.known,
-        [*section.notes, *work.notes, *_notes(parameters, judge, checkpoint, section)], cancel.cancelled,
+        [label for label, fails in failed.items() if fails], work.computed, work.known,
+        [*section.notes, *work.notes, *_notes(parameters, judge, checkpoint, section)], cancelled,
     )  # fmt: skip
 
 
@@ -257,224 +257,6 @@ def _check_outputs(parameters: TrustParameters) -> None:
         refuse_input(path, parameters.run, parameters.section, parameters.maps)
 
 
-def _maps_of(parameters: TrustParameters, checkpoint: "Checkpoint", section: "Section") -> "MapStore | None":
-    """The maps to judge, once it is sure that they are of this run and section."""
-    if parameters.maps is None:
-        return None
-    from napari_mitoxai.explain import open_maps
-
-    store = open_maps(parameters.maps)
-    name = parameters.maps.name
-    if store.info["checkpoint"]["weights_sha256"] != checkpoint.weights_sha256:
-        raise MitoxaiError(
-            f"{name} is of another model than {parameters.run.name}: give the run that made it."
-        )
-    if (store.info["section"]["name"], store.info["section"]["shape"]) != (section.name, list(section.shape)):
-        raise MitoxaiError(
-            f"{name} is of the section {store.info['section']['name']}, not of {section.name}: give the section it explains."
-        )
-    if store.info.get("approach") == "seamless":
-        raise MitoxaiError(
-            f"{name} was made in the seamless mode, and the checks ask patch by patch, which gives other maps: "
-            "explain patch by patch first."
-        )
-    return store
-
-
-def _wanted(parameters: TrustParameters, store: "MapStore | None") -> "list[Wanted]":
-    """The methods to judge, the baselines first, each once."""
-    from napari_mitoxai.explain import Request
-
-    methods = with_settings(parameters.methods, parameters.settings)
-    if store is not None:
-        for label, entry in store.info["methods"].items():
-            if not parameters.methods or label in parameters.methods:
-                methods[label] = dict(entry["parameters"])
-    if not methods:
-        raise MitoxaiError("No method was chosen: name at least one, as --method grad_cam, or give --maps.")
-    return Request({**{name: {} for name in BASELINES}, **methods}).wanted()
-
-
-def _judge(
-    parameters: TrustParameters,
-    checkpoint: "Checkpoint",
-    section: "Section",
-    store: "MapStore | None",
-    cancel: CancelToken,
-) -> "tuple[Judge, str]":
-    from napari_mitoxai.cohort import patch_corners, read_patches, tissue_mask
-    from napari_mitoxai.explain.filling import prepared
-    from napari_mitoxai.models import pick_device
-    from napari_mitoxai.trust.judging import Judge
-    from napari_mitoxai.trust.network import Network
-
-    planes, geometry = checkpoint.channels_in(section), checkpoint.geometry
-    geometry.check(section.shape, section.name)
-    tissue = tissue_mask(section, cancel)
-    corners = patch_corners(section.shape, geometry, tissue, overlap=0, min_tissue=_MIN_TISSUE)
-    if not corners:
-        raise MitoxaiError(f"{section.name} has no patch that is half tissue: judge on another section.")
-    drawn = np.random.default_rng(parameters.seed).permutation(len(corners))[: parameters.patches]
-    corners = [corners[index] for index in sorted(drawn)]
-    seen = as_seen(section, parameters.mask)
-    patches = np.stack(
-        [checkpoint.scaling(counts) for counts in read_patches(seen, planes, corners, geometry)]
-    )
-    model = prepared(checkpoint, pick_device(parameters.device))
-    device = next(model.parameters()).device
-    score = _score(parameters, checkpoint, section, store)
-    network = Network(model, score, batch_size=parameters.batch_size, cancel=cancel)
-    if parameters.target == "predicted" and store is None:
-        called = int(network.logits(patches).mean(0).argmax())
-        score = _score(
-            parameters.model_copy(update={"target": checkpoint.classes[called]}), checkpoint, section, None
-        )
-        network = Network(model, score, batch_size=parameters.batch_size, cancel=cancel)
-    judge = Judge(network, patches, lambda seed: checkpoint.untrained(seed).to(device), _settings(parameters))
-    return judge, score.describe(checkpoint.classes)
-
-
-def _settings(parameters: TrustParameters) -> "Settings":
-    from napari_mitoxai.trust.judging import Settings
-
-    return Settings(**{name: getattr(parameters, name) for name in Settings.__dataclass_fields__})
-
-
-def _score(
-    parameters: TrustParameters, checkpoint: "Checkpoint", section: "Section", store: "MapStore | None"
-) -> "Score":
-    """Which number of the network is explained: that of the maps, or the one that the parameters name."""
-    from napari_mitoxai.explain.plan import Score, class_index
-
-    classes = checkpoint.classes
-    if store is not None:
-        if parameters.target is not None and parameters.target != store.info["target_class"]:
-            raise MitoxaiError(
-                f"{store.path.name} explains {store.info['target']}, not {parameters.target}: leave the class out, or explain that one."
-            )
-        others: list[int | None] = [None, *range(len(classes))]
-        outputs: tuple[Literal["logit", "probability"], ...] = ("logit", "probability")
-        for target in range(len(classes)):
-            for score in (Score(target, against, output) for against in others for output in outputs):
-                if score.describe(classes) == store.info["target"]:
-                    return score
-        raise MitoxaiError(
-            f"{store.path.name} explains {store.info['target']}, which is no score of this model: explain the section again."
-        )
-    name = parameters.target
-    if name == "true" and name not in classes:
-        if section.group not in classes:
-            raise MitoxaiError(
-                f"The true class of {section.name} is not known: name it, as --target {classes[-1]}."
-            )
-        name = section.group
-    if name == "predicted" and name not in classes:
-        name = None  # known once the model was asked
-    return Score(class_index(classes, name), None, parameters.output)
-
-
-class _Work:
-    """The checks of all methods one after the other, those known from before at once."""
-
-    def __init__(self, parameters: TrustParameters, judge: "Judge", weights: str, cache: Any) -> None:
-        from napari_mitoxai.trust.cache import digest_of
-
-        self._parameters, self._judge, self._cache = parameters, judge, cache
-        self._common = {
-            "weights": weights,
-            "patches": digest_of(judge.patches),
-            "score": asdict(judge.network.score),
-        }
-        self.judged: dict[str, dict[str, Outcome]] = {}
-        self.notes: list[str] = []
-        self.computed = self.known = 0
-
-    def do(self, wanted: "list[Wanted]", progress: ProgressCallback) -> None:
-        """Judge each method; one that has no meaning for this network is left out, with a note."""
-        from napari_mitoxai.explain import Unsuitable
-
-        total = len(wanted) * len(self._parameters.checks)
-        for number, each in enumerate(wanted):
-            outcomes: dict[str, Outcome] = {}
-            try:
-                for place, check in enumerate(self._parameters.checks):
-                    done = number * len(self._parameters.checks) + place
-                    detail = f"{each.label}: {CHECKS[check].title.lower()}"
-                    progress(Progress("Judging maps", done, total, detail))
-                    outcomes[check] = self._one(check, each)
-            except Unsuitable as error:
-                self.notes.append(f"{each.label} was left out: {error}")
-                continue
-            self.judged[each.label] = outcomes
-        progress(Progress("Judging maps", total, total, ""))
-
-    def _one(self, check: str, wanted: "Wanted") -> "Outcome":
-        settings = asdict(self._judge.settings)
-        key = {
-            **self._common,
-            "check": check,
-            "settings": {name: settings[name] for name in CHECKS[check].settings},
-            "method": wanted.method.name,
-            "parameters": wanted.parameters.model_dump(mode="json"),
-        }
-        known: Outcome | None = self._cache.get(key)
-        if known is not None:
-            self.known += 1
-            return known
-        outcome = self._judge.judge(check, wanted)
-        self._cache.put(key, outcome)
-        self.computed += 1
-        return outcome
-
-
-def _failures(judged: "dict[str, dict[str, Outcome]]") -> dict[str, bool]:
-    """Of the methods that were compared with untrained networks, whether they fail."""
-    from napari_mitoxai.trust.randomisation import fails
-
-    return {
-        label: fails(outcomes["randomisation"].scores["randomisation_rank"])
-        for label, outcomes in judged.items()
-        if "randomisation" in outcomes
-    }
-
-
-def score_rows(judged: "dict[str, dict[str, Outcome]]", failures: dict[str, bool]) -> list[dict[str, Any]]:
-    """A row a method and score: the mean over patches with its interval, and the difference from the random map on the same patches."""
-    from napari_mitoxai.trust import mean_and_interval
-
-    rows = []
-    chance = {
-        name: values
-        for outcome in judged.get("random", {}).values()
-        for name, values in outcome.scores.items()
-    }
-    for label, outcomes in judged.items():
-        for outcome in outcomes.values():
-            for name, values in outcome.scores.items():
-                mean, low, high = mean_and_interval(values.tolist())
-                row: dict[str, Any] = {
-                    "method": label, "score": name, "value": mean, "low": low, "high": high,
-                    "patches": int(np.isfinite(values).sum()), "seeds": outcome.seeds, "better": SCORES[name].better,
-                }  # fmt: skip
-                if name in chance and label != "random":
-                    paired = mean_and_interval((values - chance[name]).tolist())
-                    row.update(
-                        zip(("from_random", "from_random_low", "from_random_high"), paired, strict=True)
-                    )
-                rows.append({**row, "fails_sanity": failures.get(label)})
-    return rows
-
-
-def _table(rows: list[dict[str, Any]]) -> "pd.DataFrame":
-    import pandas as pd
-
-    columns = [
-        "method", "score", "value", "low", "high", "patches", "seeds", "better", "from_random", "from_random_low",
-        "from_random_high", "fails_sanity",
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
-
-
 def _write(
     parameters: TrustParameters,
     rows: list[dict[str, Any]],
@@ -483,7 +265,7 @@ def _write(
 ) -> None:
     from napari_mitoxai.fibres.tables import write_table
 
-    write_table(parameters.out, _table(rows), overwrite=parameters.overwrite)
+    write_table(parameters.out, score_table(rows), overwrite=parameters.overwrite)
     if parameters.curves is None and parameters.figure is None:
         return
     curves = curve_rows(judged)
@@ -493,23 +275,8 @@ def _write(
         from napari_mitoxai.figures.saving import save_figure
         from napari_mitoxai.figures.trust_plot import trust_figure
 
-        figure = trust_figure(_table(rows), curves, title=target, baselines=BASELINES)
+        figure = trust_figure(score_table(rows), curves, title=target, baselines=BASELINES)
         save_figure(figure, parameters.figure, overwrite=parameters.overwrite)
-
-
-def curve_rows(judged: "dict[str, dict[str, Outcome]]") -> "pd.DataFrame":
-    """A row a method, curve and point: the mean over patches with its interval."""
-    import pandas as pd
-
-    from napari_mitoxai.trust import mean_and_interval
-
-    rows = []
-    for label, outcomes in judged.items():
-        for curve in (curve for outcome in outcomes.values() for curve in outcome.curves):
-            for x, values in zip(curve.x, curve.y.T, strict=True):
-                mean, low, high = mean_and_interval(values.tolist())
-                rows.append((label, curve.name, float(x), mean, low, high, int(np.isfinite(values).sum())))
-    return pd.DataFrame(rows, columns=["method", "curve", "share", "value", "low", "high", "patches"])
 
 
 def _record(maps: Path, label: str, rows: list[dict[str, Any]], *, fails: bool | None) -> None:

@@ -15,6 +15,7 @@ COLUMNS = [
 ]  # fmt: skip
 _EDGES = "edge_detector"
 _DIGITS = 4
+_FEWEST = 3  # networks: the interval of two is wider than all values there are
 
 
 def t_interval(values: Collection[float]) -> tuple[float, float, float]:
@@ -45,7 +46,7 @@ def over_seeds(patches: pd.DataFrame, baselines: Collection[str] = ()) -> pd.Dat
         A row a signal, method and score, in the order of `COLUMNS`: ``value`` is the mean over seeds of the means over patches,
         ``low`` and ``high`` its 95 % t interval over seeds, kept within 0 to 1; ``chance`` likewise without interval; ``place`` the
         place among the methods that are no baselines, 1 for the highest value; ``above_chance`` and ``above_edges`` whether the 95 %
-        interval of the difference, paired by seed, from chance and from the edge detector lies above 0: empty with one seed.
+        interval of the difference, paired by seed, from chance and from the edge detector lies above 0: empty with fewer than three seeds.
     """
     columns = [*SCORES, *(f"chance_{name}" for name in SCORES)]
     by_seed = patches.groupby(["signal", "seed", "method"], sort=False)[columns].mean()
@@ -97,9 +98,9 @@ def _of_method(by_seed: pd.DataFrame, signal: object, method: str) -> pd.DataFra
 
 
 def _above(differences: "pd.Series[float]") -> bool | None:
-    """Whether the interval of a difference lies above 0; None where there is none."""
-    _, low, _ = t_interval(differences.to_numpy())
-    return None if np.isnan(low) else bool(low > 0)
+    """Whether the interval of a difference lies above 0; None where so few networks cannot tell."""
+    known = differences.dropna().to_numpy()
+    return bool(t_interval(known)[1] > 0) if len(known) >= _FEWEST else None
 
 
 def overall(patches: pd.DataFrame, baselines: Collection[str] = ()) -> pd.DataFrame:
