@@ -80,7 +80,7 @@ def test_a_session_is_saved_and_repeated(qtbot, viewer, workspace, state, child,
     for method in ("grad_cam", "gradient"):
         one, other = first.read(method), second.read(method)
         # the window computes what is on the screen first: sums of the same numbers in another order
-        assert np.abs(one - other).max() <= 1e-6 * np.abs(one).max()
+        assert np.abs(one - other).max() <= 1e-5 * np.abs(one).max()
         assert np.array_equal(one != 0, other != 0)
     assert first.info["verdict"] == second.info["verdict"]
     assert np.array_equal(read_labels(tmp_path / "fibres.tiff"), read_labels(again / "fibres.tiff"))
