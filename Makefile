@@ -48,7 +48,7 @@ test: $(VENV)/installed-test lint
 test-all: $(VENV)/installed-dev $(ORACLES)/installed-oracles lint docs
 	@tools/install_display.sh
 	@tools/with_display.sh $(BIN)/python -m pytest $(SPREAD)
-	@$(ORACLES)/bin/python -m pytest -m oracle tests/explain
+	@$(ORACLES)/bin/python -m pytest -m oracle tests/explain tests/trust
 
 docs: $(VENV)/installed-dev
 	@$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html

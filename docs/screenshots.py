@@ -26,9 +26,12 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_mitoxai.napari.cohort_panel import CohortPanel
 from napari_mitoxai.napari.fibre_editor import FibreEditor
+from napari_mitoxai.napari.figure_panel import FigurePanel
+from napari_mitoxai.napari.trust_box import TrustBox
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -141,7 +144,7 @@ def tutorial(images: Path) -> None:
     keep("tutorial_explained")
     workspace.show_tab("Compare")
     press("compare_panel", "compare")
-    wait_until(lambda: workspace.findChild(QWidget, "compare_panel")._comparison.complete)
+    wait_until(lambda: workspace.findChild(QWidget, "compare_panel").comparison.complete)
     keep("tutorial_compared")
     workspace.show_tab("Figure")
     panel = workspace.findChild(QWidget, "figure_panel")
@@ -152,7 +155,7 @@ def tutorial(images: Path) -> None:
         width = 1400
         small = figure.convert("RGB").resize((width, round(figure.height * width / figure.width)))
         small.save(images / "tutorial_figure.png", optimize=True)
-    workspace.findChild(QWidget, "compare_panel")._comparison.end()
+    workspace.findChild(QWidget, "compare_panel").comparison.end()
     workspace.show_tab("Embedding")
     panel = workspace.findChild(EmbeddingPanel)
     press("embedding_panel", "embed")
@@ -166,6 +169,30 @@ def tutorial(images: Path) -> None:
     panel.reveal(panel.gallery)
     keep("embedding")
     viewer.close()
+
+
+def compare_maps(
+    workspace: QWidget, press: Callable[[str], None], keep: Callable[[str], None], folder: Path
+) -> None:
+    """Compare the maps of the open section, read a fibre, hang a curtain, and measure agreement."""
+    from napari_mitoxai.napari.compare_panel import ComparePanel
+
+    panel = workspace.findChild(ComparePanel)
+    comparison = panel.comparison
+    press("compare")
+    wait_until(lambda: comparison.complete)
+    cell = comparison.cells[0]
+    labels = comparison.tissue_of(cell).labels
+    y, x = np.argwhere(labels == np.bincount(labels[labels > 0]).argmax()).mean(0)
+    panel.readout.read(cell, (float(y), float(x)))
+    wait_until(lambda: panel.readout.table.isVisible())
+    panel.reveal(panel.readout.table)
+    keep("compare")
+    panel.agreement.form.set_values({"out": folder / "agreement.csv"})
+    press("agree")
+    comparison.swipe(1, 2)
+    keep("compare_swipe")
+    comparison.end()
 
 
 def main() -> None:
@@ -230,9 +257,9 @@ def main() -> None:
         call_oxphos(workspace, press, Path(cache))
         keep("oxphos")
         workspace.show_tab("Cohort")
-        table = workspace.findChild(QLineEdit, "cohort")
         panel = workspace.findChild(CohortPanel)
-        panel.form.set_values({"path": study(Path(table.text()).parent, Path(cache))})
+        simulated = next(Path(cache).rglob("cohort.csv")).parent
+        panel.form.set_values({"path": study(simulated, Path(cache))})
         press("list")
         panel.reveal(workspace.findChild(QLabel, "cohort_remarks"))
         keep("cohort")
@@ -247,6 +274,13 @@ def main() -> None:
         workspace.show_tab("Explain")
         press("explain")
         keep("explain")
+        trust = workspace.findChild(QCollapsible, "trust")
+        trust.expand(animate=False)
+        trust.findChild(TrustBox).form.set_values({"patches": 4})
+        press("check_maps")
+        trust.findChild(TrustBox).reveal(trust.findChild(QLabel, "trust_says"))
+        keep("trust")
+        trust.collapse(animate=False)
         viewer.theme = "light"
         keep("explain_light")
         viewer.theme = "dark"
@@ -258,6 +292,15 @@ def main() -> None:
         for layer in viewer.layers:  # the fibres' colours, on the membrane alone
             layer.visible = "fibres" in layer.name or "Dystrophin" in layer.name
         keep("relevance")
+        for layer in viewer.layers:
+            layer.visible = any(name in layer.name for name in ("Dystrophin", "TOM22", "NDUFB8", "fibres"))
+        workspace.show_tab("Figure")
+        figure = workspace.findChild(FigurePanel)
+        figure.columns.set_value([key for key in figure.columns.value() if key != "fibres"])
+        wait_until(lambda: figure.preview.pixels is not None and figure.settled)
+        keep("figure")
+        workspace.show_tab("Compare")
+        compare_maps(workspace, press, keep, Path(cache))
         viewer.close()
 
 

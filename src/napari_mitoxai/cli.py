@@ -201,17 +201,33 @@ def _typed_in(context: typer.Context, given: dict[str, Any]) -> list[str]:
 
 
 def _add_command(
-    name: str, module_name: str, model_name: str, tell: Callable[[Any], None], *, hidden: bool = False
+    name: str,
+    module_name: str,
+    model_name: str,
+    tell: Callable[[Any], None],
+    *,
+    hidden: bool = False,
+    resumes: bool = False,
+    more: str = "",
 ) -> None:
-    """Make a command of a task module: its options from the parameter model, its help from `run`."""
+    """Make a command of a task module: its options from the parameter model, its help from `run`; `resumes` if a cancelled one goes on."""
     module = import_module(f"napari_mitoxai.tasks.{module_name}")
     model: type[TaskParameters] = getattr(module, model_name)
 
     def command(context: typer.Context, **given: Any) -> None:
         as_json = given.pop("json")
         parameters = validated(model, {key: _parts(given[key]) for key in _typed_in(context, given)})
-        with _cancelled_by_ctrl_c() as cancel, _progress_bars() as show:
-            result = module.run(parameters, progress=show, cancel=cancel)
+        try:
+            with _cancelled_by_ctrl_c() as cancel, _progress_bars() as show:
+                result = module.run(parameters, progress=show, cancel=cancel)
+        except Cancelled:
+            kept = (
+                "what was finished is kept; the same command goes on from there"
+                if resumes
+                else "nothing was written"
+            )
+            typer.echo(f"Cancelled: {kept}.", err=True)
+            raise typer.Exit(_EXIT_CANCELLED) from None
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(result), default=str, ensure_ascii=False))
         else:
@@ -247,7 +263,7 @@ def _add_command(
     fields.sort(key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
-    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0]
+    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0] + (f"\n\n{more}" if more else "")
     app.command(name, cls=_Command, hidden=hidden)(command)
 
 
@@ -312,6 +328,26 @@ def _tell_sweep(result: Any) -> None:
         typer.echo(f"Shares of the mixed channels: {result.mixing}")
 
 
+def _tell_axes(result: Any) -> None:
+    for row in result.purity:
+        if row["auc"] is None:
+            continue
+        typer.echo(
+            f"Axis of {row['concept']} in {row['layer']}: purity {row['auc']:.2f} (AUC, {row['examples']} examples of subjects {row['subjects']}; "
+            f"the best of all axes {row['best_axis_auc']:.2f})"
+        )
+    for row in result.importance:
+        if row["class"] == "all":
+            typer.echo(
+                f"Importance of {row['concept']} in {row['layer']}: {row['importance']:.2f} times the loss when switched"
+            )
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
+    for overlay in result.overlays:
+        typer.echo(f"Overlay: {overlay}")
+    typer.echo(f"Tables and pictures: {result.folder}")
+
+
 def _tell_leakage(result: Any) -> None:
     typer.echo(
         "With labels permuted by subject there is nothing to learn. What the splits report all the same:"
@@ -373,6 +409,9 @@ def _tell_segment(result: Any) -> None:
 
 def _tell_measure(result: Any) -> None:
     typer.echo(f"{result.fibres} fibres, {len(result.columns)} columns: {result.table}")
+    if result.fibres:
+        told = ", ".join(f"{number} {kind}" for kind, number in result.classes.items())
+        typer.echo(f"By class: {told}; {result.near_empty} hold next to nothing")
     if hasattr(result, "answers"):
         _tell_answers(result)
 
@@ -387,6 +426,8 @@ def _tell_answers(result: Any) -> None:
             typer.echo(asked)
         for answer in said:
             typer.echo(f"  {answer.method}: {answer.sentence}")
+    for note in result.notes:
+        typer.echo(f"Note: {note}")
     typer.echo(f"All answers, protein by protein: {result.answers_file}")
     typer.echo(f"Relevance by fibre: {result.relevance}")
     typer.echo(f"By compartment: {result.compartments}")
@@ -665,31 +706,39 @@ def _tell_demo(result: Any) -> None:
 
 
 _add_command("demo", "demo", "DemoParameters", _tell_demo)
-_add_command("download", "download", "DownloadParameters", _tell_download)
+_add_command("download", "download", "DownloadParameters", _tell_download, resumes=True)
 _add_command("cohort", "cohort", "CohortParameters", _tell_cohort)
-_add_command("train", "train", "TrainParameters", _tell_train)
-_add_command("sweep", "sweep", "SweepParameters", _tell_sweep)
+_add_command("train", "train", "TrainParameters", _tell_train, resumes=True)
+_add_command("sweep", "sweep", "SweepParameters", _tell_sweep, resumes=True)
 _add_command("leakage", "leakage", "LeakageParameters", _tell_leakage)
 _add_command("predict", "predict", "PredictParameters", _tell_predict)
 _add_command("import-checkpoint", "import_checkpoint", "ImportParameters", _tell_import)
-_add_command("explain", "explain", "ExplainParameters", _tell_explain)
+_add_command("explain", "explain", "ExplainParameters", _tell_explain, resumes=True)
 _add_command("segment", "segment", "SegmentParameters", _tell_segment)
 _add_command("measure", "measure", "MeasureParameters", _tell_measure)
 _add_command("oxphos", "oxphos", "OxphosParameters", _tell_oxphos)
 _add_command("relevance", "relevance", "RelevanceParameters", _tell_relevance)
 _add_command("aggregate", "aggregate", "AggregateParameters", _tell_aggregate)
 _add_command("agree", "agree", "AgreeParameters", _tell_agree)
-_add_command("trust", "trust", "TrustParameters", _tell_trust)
-_add_command("trust-simulate", "planted", "PlantedParameters", _tell_planted, hidden=True)
+_add_command(
+    "trust",
+    "trust",
+    "TrustParameters",
+    _tell_trust,
+    resumes=True,
+    more="With --simulate, methods are judged where the truth is known: mitoxai trust --simulate --help.",
+)
+_add_command("trust-simulate", "planted", "PlantedParameters", _tell_planted, hidden=True, resumes=True)
 _add_command("channels", "channels", "ChannelsParameters", _tell_channels)
 _add_command("concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", _tell_concepts)
+_add_command("concepts", "concepts", "ConceptsParameters", _tell_axes)
 _add_command("tcav", "tcav", "TcavParameters", _tell_tcav)
 _add_command("embed", "embed", "EmbedParameters", _tell_embed)
 _add_command("figure", "figure", "FigureParameters", _tell_figure)
-_add_command("run", "analysis", "AnalysisParameters", _tell_analysis)
+_add_command("run", "analysis", "AnalysisParameters", _tell_analysis, resumes=True)
 _add_command("report", "report", "ReportParameters", _tell_report)
 _add_command("info", "info", "InfoParameters", _tell_info)
-_add_command("convert", "convert", "ConvertParameters", _tell_convert)
+_add_command("convert", "convert", "ConvertParameters", _tell_convert, resumes=True)
 
 
 @app.command()
@@ -740,10 +789,7 @@ def main(arguments: list[str] | None = None) -> None:
         )  # names of files may have line breaks
         sys.exit(_EXIT_ERROR)
     except (Cancelled, KeyboardInterrupt):
-        typer.echo(
-            "Cancelled: what was finished is kept; the same command goes on from there or starts again.",
-            err=True,
-        )
+        typer.echo("Cancelled.", err=True)
         sys.exit(_EXIT_CANCELLED)
 
 

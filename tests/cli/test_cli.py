@@ -166,7 +166,7 @@ def test_a_wrong_command_line_is_exit_code_2_without_a_traceback(mitoxai, argume
 
 def test_cancelling_is_exit_code_130(monkeypatch, mitoxai, tmp_path):
     from napari_mitoxai.common import Cancelled
-    from napari_mitoxai.tasks import segment
+    from napari_mitoxai.tasks import convert, segment
 
     def cancelled(*args, **kwargs):
         raise Cancelled
@@ -174,7 +174,11 @@ def test_cancelling_is_exit_code_130(monkeypatch, mitoxai, tmp_path):
     monkeypatch.setattr(segment, "run", cancelled)
     code, _, err = mitoxai("segment", "a", "--out", tmp_path / "f.tiff")
     assert code == 130
-    assert err.startswith("Cancelled")
+    assert err == "Cancelled: nothing was written.\n"
+    monkeypatch.setattr(convert, "run", cancelled)
+    assert mitoxai("convert", "a", tmp_path / "b.ome.zarr")[2].endswith(
+        "the same command goes on from there.\n"
+    )
 
 
 def test_help_puts_what_matters_first(mitoxai):

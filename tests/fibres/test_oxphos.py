@@ -26,6 +26,38 @@ def values(*frames, offset=0.0):
     return FibreValues(pd.concat(frames, ignore_index=True), ["VDAC1", "NDUFB8", "MTCO1"], offset)
 
 
+def test_what_is_not_analysable_is_left_out_and_told():
+    rng = np.random.default_rng(3)
+    frames = [fibres(rng, "C01", 60), fibres(rng, "P01", 40, shift=-2.0)]
+    odd = fibres(rng, "C01", 20, shift=5.0).assign(fibre=np.arange(100, 120))  # would spoil the line
+    every = [frame.assign(**{"class": "analysable", "near_empty": False}) for frame in (*frames, odd)]
+    every[2].loc[:9, "class"] = "folded"
+    every[2].loc[10:, "near_empty"] = True
+    plain, sorted_out, kept = (
+        call_fibres(each, controls=["C01"], resamples=50, keep_all=all_)
+        for each, all_ in ((values(*frames), False), (values(*every), False), (values(*every), True))
+    )
+    assert sorted_out.lines["NDUFB8"] == plain.lines["NDUFB8"]
+    assert kept.lines["NDUFB8"].deviation > 2 * plain.lines["NDUFB8"].deviation
+    apart = sorted_out.fibres[sorted_out.fibres["fibre"] >= 100]
+    assert (apart["NDUFB8_status"] == "not analysable").all()
+    assert apart["NDUFB8_z"].isna().all()
+    told = sorted_out.subjects.set_index(["subject", "protein"]).loc["C01", "NDUFB8"]
+    assert (told["fibres"], told["not_called"], told["not_analysable"]) == (60, 0, 20)
+    assert any("20 of C01" in note and "--keep-all" in note for note in sorted_out.notes)
+    assert not any("--keep-all" in note for note in kept.notes)
+
+
+def test_one_fibre_has_no_interval():
+    rng = np.random.default_rng(4)
+    calls = call_fibres(values(fibres(rng, "C01", 60), fibres(rng, "P01", 1)), resamples=50)
+    told = calls.subjects.set_index(["subject", "protein"])
+    assert told.loc[("P01", "NDUFB8"), "fibres"] == 1
+    assert pd.isna(told.loc[("P01", "NDUFB8"), "deficient_low"])
+    assert not pd.isna(told.loc[("C01", "NDUFB8"), "deficient_low"])
+    assert any("of P01: no interval can be given" in note for note in calls.notes)
+
+
 def test_z_and_interval_equal_those_of_statsmodels():
     api = pytest.importorskip("statsmodels.api")
     rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ from napari_mitoxai.fibres.compartments import Widths, compartments
 from napari_mitoxai.fibres.cover import Placing, Regions
 from napari_mitoxai.fibres.relevance import ROWS, MapPlanes
 from napari_mitoxai.fibres.spatial_null import adjusted, spatial_null
+from napari_mitoxai.fibres.status_groups import Divided
 
 
 def regions_of(labels):
@@ -42,7 +43,13 @@ def test_p_values_are_uniform_where_nothing_is_planted(whole):
         values = np.where(explained, blobs(rng, placing.shape, 2), 0)[None]
         chosen = rng.random(len(regions.ids)) < 0.4
         null = spatial_null(
-            [planes_of(values)], regions, placing, explained, groups={"chosen": chosen}, draws=19, seed=number
+            [planes_of(values)],
+            regions,
+            placing,
+            explained,
+            groups={"chosen": Divided(chosen, ~chosen)},
+            draws=19,
+            seed=number,
         )[0]
         seen = np.flatnonzero(np.isfinite(null.fibres[:, 0]))
         found["fibre"].append(null.fibres[rng.choice(seen), 0])
@@ -60,7 +67,9 @@ def test_a_signal_is_found_where_it_was_planted_and_nowhere_else():
     regions = regions_of(made.fibres)
     planted = np.array([made.truth[made.fibres == label].any() for label in regions.ids])
     values = with_planted(made.truth)
-    null = null_of(values, regions, {"planted": planted, "others": ~planted})
+    null = null_of(
+        values, regions, {"planted": Divided(planted, ~planted), "others": Divided(~planted, planted)}
+    )
     assert null.groups["planted"][1] == 1 / 200  # the smallest p that 199 draws can give
     assert null.groups["others"][1] == 1
     assert min(null.groups["planted"][0], null.groups["planted"][2]) > 0.02

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from scipy import ndimage
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Role
@@ -69,10 +70,11 @@ def test_sections_of_one_subject_share_its_gains_and_not_its_tissue():
     ).any()
 
 
+@pytest.mark.parametrize("seed", [4, 5, 6])
 @pytest.mark.parametrize("name", SIGNALS)
-def test_truth_is_exactly_where_the_expected_counts_change(name):
-    rng = np.random.default_rng(4)
-    tissue = make_tissue(rng, (300, 240))
+def test_truth_is_exactly_where_the_expected_counts_change(name, seed):
+    rng = np.random.default_rng(seed)
+    tissue = make_tissue(rng, (300, 240), pixel_size_um=1.0 + 0.25 * (seed - 4))
     expected = _expected(tissue, _draw_subject(np.random.default_rng(0)), rng)
     before = {target: plane.copy() for target, plane in expected.items()}
     truth = SIGNALS[name].plant(tissue, expected, np.random.default_rng(1))
@@ -102,6 +104,18 @@ def test_complex_i_loss_takes_whole_fibres_about_a_third_of_them():
     lost = np.unique(made.fibres[made.truth])
     assert_array_equal(np.isin(made.fibres, lost), made.truth)
     assert 0.28 < len(lost) / made.fibres.max() < 0.42
+
+
+def test_cracks_run_through_fibres_and_are_of_even_width():
+    for seed in range(3):
+        made = section("tissue_gaps", True, size=500, seed=seed)
+        assert 0.03 < made.truth.mean() < 0.2
+        assert (made.fibres[made.truth] > 0).all()
+        assert (
+            made.counts[:, made.truth].mean() < 0.1 * made.counts[:, (made.fibres > 0) & ~made.truth].mean()
+        )
+        middle = ndimage.distance_transform_edt(made.truth)
+        assert np.percentile(middle[made.truth], 99) < 6  # half of about 8 um, more where two meet
 
 
 def test_without_a_signal_a_patient_is_a_control():

@@ -140,7 +140,17 @@ def test_over_sections_subjects_are_counted_once(tmp_path):
         (tmp_path / f"{name}.tiff").touch()
         rows.append(f"{name}.tiff,{subject},{'control' if subject == 'C1' else 'patient'}")
     (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
-    result = run(AgreeParameters(maps=paths, out=tmp_path / "out.csv", cohort=tmp_path / "cohort.csv"))
+    result = run(
+        AgreeParameters(
+            maps=paths,
+            out=tmp_path / "out.csv",
+            cohort=tmp_path / "cohort.csv",
+            figure=tmp_path / "f.png",
+            figures_of_each=True,
+        )
+    )
+    drawn_of = {"", "_control", "_patient", "_A", "_B", "_C"}
+    assert {path.name for path in tmp_path.glob("f*.png")} == {f"f{name}.png" for name in drawn_of}
     table = pd.read_csv(tmp_path / "out.csv")
     table = table[table["measure"] == "rank_correlation_pixels"]
     first, second, third = table["value"].iloc[:3]
@@ -171,6 +181,9 @@ def test_what_cannot_be_compared_is_said(tmp_path, labels):
     group.attrs["mitoxai"] = about
     with pytest.raises(MitoxaiError, match="not finished"):
         run(AgreeParameters(maps=[two], out=tmp_path / "o.csv"))
+    pair = store_of(tmp_path / "pair.ome.zarr", {"lrp": drawn(0), "cam": drawn(1)})
+    with pytest.raises(MitoxaiError, match="name it with --figure"):
+        run(AgreeParameters(maps=[pair], out=tmp_path / "o.csv", figures_of_each=True))
     assert not (tmp_path / "o.csv").exists()
 
 

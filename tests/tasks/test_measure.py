@@ -45,6 +45,8 @@ def test_the_wide_table(files, capsys):
         "table": str(folder / "T.csv"),
         "fibres": 3,
         "columns": list(table),
+        "classes": {"analysable": 2, "not transverse": 1},
+        "near_empty": 0,
     }
     assert list(table)[:7] == ["section", "fibre", "area_um2", "x_um", "y_um", "NDUFB8_mean", "VDAC1_mean"]
     assert table["section"].tolist() == ["S"] * 3
@@ -60,11 +62,51 @@ def test_the_long_table_holds_the_same(files):
     assert run(folder, folder / "T.csv") == 0
     assert run(folder, folder / "L.csv", "--long") == 0
     wide, long = pd.read_csv(folder / "T.csv"), pd.read_csv(folder / "L.csv")
-    assert list(long) == ["section", "fibre", "measured_on", "quantity", "value"]
+    words = ["section", "fibre", "measured_on", "class", "class_by", "labels"]
+    assert list(long) == [*words, "quantity", "value"]
     again = long.pivot(index=["section", "fibre"], columns="quantity", values="value")  # noqa: PD010
     pd.testing.assert_frame_equal(
         again, wide.set_index(["section", "fibre"])[list(again)].astype(float), check_names=False
     )
+
+
+def test_classes_are_those_beside_the_labels_where_a_person_gave_them(files, capsys):
+    folder, _, _ = files
+    (folder / "L_classes.csv").write_text(
+        "fibre,class,by\n3,folded,hand\n9,analysable,rule\n77,folded,hand\n"
+    )
+    assert run(folder, folder / "T.csv") == 0
+    assert "By class: " in capsys.readouterr().out
+    table = pd.read_csv(folder / "T.csv").set_index("fibre")
+    assert table["class"].to_dict() == {3: "folded", 4: "not transverse", 9: "analysable"}
+    assert table["class_by"].to_dict() == {3: "hand", 4: "rule", 9: "rule"}
+    (folder / "mine.csv").write_text("fibre,class,by\n4,analysable,hand\n")
+    assert run(folder, folder / "U.csv", "--classes", folder / "mine.csv") == 0
+    assert pd.read_csv(folder / "U.csv")["class"].tolist() == ["analysable"] * 3
+    assert "no table of fibre classes" in failing(
+        folder, folder / "V.csv", "--classes", folder / "T.csv", capsys=capsys
+    )
+
+
+@pytest.mark.parametrize("form", [[], ["--long"]])
+def test_a_section_without_fibres_has_a_line_and_stays_in_the_summary(files, form, capsys):
+    folder, _, _ = files
+    assert run(folder, folder / "T.csv", *form, "--subject", "C01") == 0
+    write_labels(folder / "L.tiff", np.zeros((60, 80), np.int32), overwrite=True)
+    assert run(folder, folder / "E.csv", *form, "--subject", "P01", "--group", "patient") == 0
+    line = pd.read_csv(folder / "E.csv", nrows=1)
+    assert line["section"].tolist() == ["S"]
+    assert line["fibre"].isna().all()
+    capsys.readouterr()
+    calls = ["oxphos", folder / "T.csv", folder / "E.csv", "--keep-all", "--out", folder / "C.csv", "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in calls])
+    assert not ended.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert told["fibres"] == 3
+    (empty,) = (row for row in told["subjects"] if row["subject"] == "P01")
+    assert (empty["fibres"], empty["deficient"], empty["control"]) == (0, None, False)
+    assert "There is no fibre in P01." in told["notes"]
 
 
 def test_what_is_refused(files, capsys):

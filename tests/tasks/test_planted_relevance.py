@@ -17,6 +17,7 @@ from napari_mitoxai.fibres.compartments import compartments
 from napari_mitoxai.fibres.cover import Placing, Regions
 from napari_mitoxai.fibres.relevance import MapPlanes, sum_by_region
 from napari_mitoxai.fibres.spatial_null import spatial_null
+from napari_mitoxai.fibres.status_groups import Divided
 
 SIZE = 288
 SEES_CHANNELS = ("input_x_gradient", "integrated_gradients", "lrp_epsilon")
@@ -50,7 +51,7 @@ def found(one_thread):
     planted = np.isin(regions.ids, np.unique(made.fibres[made.truth]))
     placing, everywhere = Placing((SIZE, SIZE), 1, (0, 0)), np.ones((SIZE, SIZE), bool)
     sums = sum_by_region(planes, regions, placing, everywhere)
-    groups = {"deficient in SDHA": planted}
+    groups = {"deficient in SDHA": Divided(planted, ~planted)}
     nulls = spatial_null(planes, regions, placing, everywhere, groups=groups, draws=39)
     told = {(answer.method, answer.question): answer for answer in answers(sums, nulls, groups)}
     return {each.method: each for each in sums}, told, planted

@@ -95,12 +95,12 @@ def test_a_network_that_did_not_learn_is_not_scored(tmp_path, monkeypatch, one_t
         planted_run, "predict", lambda network, inputs, **_: np.full((len(inputs), 2), 0.5, np.float32)
     )
     with pytest.raises(MitoxaiError, match=r"did not learn the signal \(50%.*--epochs"):
-        planted.run(PlantedParameters(out=tmp_path / "planted", **SMALL))
+        planted.run(PlantedParameters(out=tmp_path / "planted", **SMALL | {"learnt": 0.6}))
     told = tmp_path / "planted" / "models" / "complex_i_loss_seed0" / "model.json"
     model = json.loads(told.read_text())
     assert (model["learnt"], model["explained"], model["epochs"]) == (False, 0, 1)
     with pytest.raises(MitoxaiError, match="did not learn"):
-        planted.run(PlantedParameters(out=tmp_path / "planted", **SMALL | {"epochs": 2}))
+        planted.run(PlantedParameters(out=tmp_path / "planted", **SMALL | {"learnt": 0.6, "epochs": 2}))
     assert json.loads(told.read_text())["epochs"] == 2
 
 
@@ -111,8 +111,9 @@ def test_another_folder_is_not_touched(tmp_path):
 
 
 def test_quick_fills_what_is_not_given():
-    quick = PlantedParameters(out="x", quick=True)
-    assert (quick.seeds, quick.patches) == (1, 2)
+    quick, whole = PlantedParameters(out="x", quick=True), PlantedParameters(out="x")
+    assert (quick.seeds, len(quick.signals)) == (1, 2)
+    assert quick.patches == whole.patches  # so that a quick look can be gone on with
     assert PlantedParameters(out="x", quick=True, seeds=2).seeds == 2
     assert PlantedParameters(out="x").seeds > 1
 

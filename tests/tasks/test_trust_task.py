@@ -65,9 +65,9 @@ def test_tables_curves_figure_and_the_maps(trained_run, section, maps, tmp_path,
     row = table.set_index(["method", "score"]).loc[("input_x_gradient", "deletion")]
     assert row["value"] == pytest.approx(area, abs=1e-9)
     assert (tmp_path / "T.png").stat().st_size > 10_000
-    # the scores are with the maps, for those of its methods only
+    # the scores are with the maps, also those of the baseline that it has no map of
     recorded = read_scores(maps).set_index(["method", "score"])
-    assert set(recorded.index.get_level_values(0)) == {"input_x_gradient", "edge_detector"}
+    assert set(recorded.index.get_level_values(0)) == {"input_x_gradient", "edge_detector", "random"}
     assert recorded.loc[("input_x_gradient", "deletion"), "value"] == pytest.approx(area)
     assert sanity_failures(maps) == {"edge_detector"}
     assert reports[-1].done == reports[-1].total == 3 * len(trust.CHECKS)

@@ -159,8 +159,8 @@ def test_the_ranking_over_signals_is_of_methods_scored_on_all():
     assert [row["method"] for row in ranking] == ["a", "b", "random"]  # c is missing on t
     assert [(row["place"], row["mean_place"]) for row in ranking[:2]] == [(1, 2.0), (1, 2.0)]
     assert pd.isna(ranking[2]["place"])
-    # the geometric mean of 5 and 8, over six networks
-    assert ranking[0]["times_chance"] == pytest.approx(np.sqrt(40), rel=0.01)
-    assert ranking[0]["low"] < np.sqrt(40) < ranking[0]["high"]
+    # the mean of 5 and 8, over six networks
+    assert ranking[0]["times_chance"] == pytest.approx(6.5, rel=0.01)
+    assert 1 < ranking[0]["low"] < 6.5 < ranking[0]["high"]
     assert ranking[0]["networks"] == 6
     assert ranking[2]["times_chance"] == pytest.approx(1, rel=0.02)

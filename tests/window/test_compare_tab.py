@@ -1,11 +1,22 @@
 """The Compare tab: maps in napari's grid, two of them swept or blinking, one fibre under all, and everything put back."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from qtpy.QtCore import QPoint, Qt
+from scipy.stats import spearmanr
 
 from napari_mitoxai import simulate
+from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain.store import MapGrid, create_store, open_maps
 from napari_mitoxai.imc import write_section
+from napari_mitoxai.napari.arrangement import (
+    Arrangement,
+    ShownLayer,
+    read_arrangement,
+    save_arrangement,
+    without_missing,
+)
 from napari_mitoxai.napari.compare_cells import Contrast
 from napari_mitoxai.napari.compare_panel import EACH, ComparePanel
 from napari_mitoxai.napari.layers import LayerFacts, fibre_layer, store_layers
@@ -101,7 +112,7 @@ def test_a_cell_for_each_map_and_everything_as_it_was_afterwards(
     assert [cell[0].rgb for cell in cells] == [True] * 3
     maps = {cell.choice.method: layers[1] for cell, layers in zip(comparison.cells, cells, strict=True)}
     # the value under the pointer, in the power of ten that the cell names
-    assert maps["lrp"].name.splitlines() == ["LRP, in 10⁻³", "deletion 0.31 (0.22 to 0.4), lower is better"]
+    assert maps["lrp"].name.splitlines() == ["LRP", "in 10⁻³", "deletion 0.31 (0.22 to 0.4), lower is better"]
     expected = scene[1]["lrp"].sum(0) * 1000
     assert np.allclose(np.asarray(maps["lrp"].data[0]), expected, atol=1e-4)
     assert maps["lrp"].contrast_limits[0] == -maps["lrp"].contrast_limits[1]
@@ -217,3 +228,93 @@ def test_without_maps_the_way_is_told(viewer, workspace, child):
     assert "Explain a section first" in child("compare_panel/what_is_missing").text()
     assert not child("compare_panel/compare").isEnabled()
     assert not child("compare_panel/leave_comparison").isEnabled()
+
+
+def test_agreement_in_numbers_and_its_cells_under_a_curtain(
+    scene, child, workspace, tmp_path, qtbot, notifications
+):
+    state, planes, _, _ = scene
+    panel = workspace.findChild(ComparePanel)
+    panel.agreement.form.set_values({"out": tmp_path / "A.csv"})
+    child("compare_panel/agree").click()
+    qtbot.waitUntil(lambda: not state.runner.busy, timeout=60_000)
+    qtbot.wait(100)
+    canvas = child("compare_panel/agreement_plot")
+    assert sorted(canvas.methods) == ["cam", "grad", "lrp"]
+    table = pd.read_csv(tmp_path / "A.csv")
+    own = table[
+        (table["method_a"] == "lrp")
+        & (table["method_b"] == "cam")
+        & (table["measure"] == "rank_correlation_pixels")
+    ]
+    expected = spearmanr(planes["lrp"].sum(0).ravel(), planes["cam"][0].ravel()).statistic
+    assert own["value"].iloc[0] == pytest.approx(expected, abs=1e-4)
+    row, column = canvas.methods.index("grad"), canvas.methods.index("cam")
+    # a real click on the cell, from figure to widget pixels
+    x, y = canvas.figure.axes[1].transData.transform((column, row)) / canvas.device_pixel_ratio
+    place = QPoint(round(x), round(canvas.height() - y))
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+    qtbot.waitUntil(lambda: state.comparison.mode == "swipe", timeout=60_000)
+    assert [cell.choice.method for cell in state.comparison.cells] == ["grad", "cam"]
+    assert notifications == []
+
+
+def test_an_arrangement_is_kept_and_opened_again(scene, compare, child, workspace, viewer, tmp_path, qtbot):
+    state = scene[0]
+    panel = workspace.findChild(ComparePanel)
+    before = [(layer.name, layer.visible) for layer in viewer.layers if "fibres" not in layer.name]
+    viewer.layers[0].contrast_limits = (1, 7)
+    compare()
+    child("compare_panel/second_map").setCurrentIndex(2)
+    child("compare_panel/mode_swipe").click()
+    state.comparison.move_curtain(0.3)
+    viewer.scene.camera.zoom = 2.5
+    path = tmp_path / "kept" / "window.json"
+    panel.arrangement.save(path)
+    with pytest.raises(MitoxaiError, match="exists already"):
+        panel.arrangement.save(path)
+    state.comparison.end()
+    viewer.layers.clear()
+    workspace.show_tab("Section")
+    drawn = viewer.add_image(np.zeros((4, 4)), name="my own")
+    panel.arrangement.open(path)
+    qtbot.waitUntil(lambda: state.comparison.mode == "swipe", timeout=60_000)
+    qtbot.wait(50)
+    assert (state.comparison.pair, state.comparison.curtain) == ((0, 2), 0.3)
+    assert viewer.scene.camera.zoom == pytest.approx(2.5)
+    assert workspace.tab == "Compare"
+    assert drawn in viewer.layers
+    state.comparison.end()
+    assert [(layer.name, layer.visible) for layer in viewer.layers if layer is not drawn] == before
+    assert next(layer for layer in viewer.layers if layer.name == before[0][0]).contrast_limits == [1, 7]
+
+
+def test_files_that_are_gone_are_told_in_a_sentence(scene, workspace, viewer, tmp_path, qtbot, notifications):
+    maps = scene[3]
+    panel = workspace.findChild(ComparePanel)
+    panel.arrangement.save(tmp_path / "window.json")
+    viewer.layers.clear()
+    maps.rename(tmp_path / "moved.ome.zarr")
+    panel.arrangement.open(tmp_path / "window.json")
+    qtbot.waitUntil(lambda: len(notifications) > 1, timeout=30_000)
+    told = notifications[-1][1]
+    assert "M.ome.zarr" in told
+    assert "opened without them" in told
+    assert {layer.metadata["mitoxai"]["kind"] for layer in viewer.layers} == {"channel"}
+    # the sections may lie elsewhere with the file
+    with pytest.raises(MitoxaiError, match="no arrangement"):
+        panel.arrangement.open(tmp_path / "moved.ome.zarr" / "zarr.json")
+
+
+def test_an_arrangement_moves_with_its_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    section = tmp_path / "a" / "slide.mcd"
+    section.touch()
+    layer = ShownLayer(kind="channel", section=f"{section}#2", what="SDHA", limits=(0, 3))
+    save_arrangement(tmp_path / "a" / "w.json", Arrangement(layers=[layer], run=str(tmp_path / "run")))
+    (tmp_path / "a").rename(tmp_path / "b")
+    read = read_arrangement(tmp_path / "b" / "w.json")
+    assert read.layers[0].section == str(tmp_path / "b" / "slide.mcd#2")
+    kept, missing = without_missing(read)
+    assert len(kept.layers) == 1
+    assert (kept.run, missing) == ("", [str(tmp_path / "run")])

@@ -56,13 +56,10 @@ def scene(viewer, workspace, tmp_path, qtbot):
 @pytest.fixture
 def settled(scene, qtbot):
     """Wait until the preview shows what is chosen now."""
-    state, panel, _ = scene
+    _, panel, _ = scene
 
     def wait():
-        def done():
-            return not state.runner.busy and panel._shown == panel.spec() and panel.preview.pixels is not None
-
-        qtbot.waitUntil(done, timeout=60_000)
+        qtbot.waitUntil(lambda: panel.settled and panel.preview.pixels is not None, timeout=60_000)
         return panel.preview.pixels
 
     return wait

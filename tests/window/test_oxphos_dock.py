@@ -62,7 +62,13 @@ def test_measured_fibres_live_in_the_layer_in_the_colour_of_their_status(called,
     features = fibres.features
     assert features["index"].tolist() == called["fibre"].tolist()
     np.testing.assert_allclose(features["NDUFB8_mean"], called["NDUFB8_mean"])
-    assert set(features["NDUFB8_status"]) <= {"deficient", "normal", "over-expressed", "not called"}
+    kinds = {"deficient", "normal", "over-expressed", "not called", "not analysable"}
+    assert set(features["NDUFB8_status"]) <= kinds
+    apart = (features["class"] != "analysable") | features["near_empty"]
+    assert (apart == (features["NDUFB8_status"] == "not analysable")).all()
+    legend = panel._legend.findChild(object, "fibre_legend").text()
+    assert "deficient" in legend
+    assert "not analysable" in legend
     row = called.iloc[len(called) // 2]
     y, x = np.argwhere(np.asarray(fibres.data) == row["fibre"])[0]
     told = fibres.get_status((y * fibres.scale[0], x * fibres.scale[1]), world=True)
@@ -128,7 +134,7 @@ def click(viewer, event):
 
 
 def test_a_click_on_a_fibre_marks_it_in_the_plot(called, fibres, panel, viewer):
-    ids = called["fibre"].tolist()[:2]
+    ids = called.loc[called["class"] == "analysable", "fibre"].tolist()[:2]
     places = [np.argwhere(np.asarray(fibres.data) == each)[0] * fibres.scale for each in ids]
     click(viewer, Click(tuple(places[0])))
     assert panel._chosen == {("P01", ids[0])}

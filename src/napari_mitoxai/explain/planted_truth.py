@@ -50,11 +50,11 @@ class Found:
         """For a person: ``Complex I loss: 62 % (48 to 76, chance 22 %), 3rd of 19``."""
         interval = f"{100 * self.low:.0f} to {100 * self.high:.0f}, " if self.low == self.low else ""
         said = f"{SIGNALS[self.signal].title}: {self.value:.0%} ({interval}chance {self.chance:.0%}), "
-        said += f"{ordinal(self.place)} of {self.methods}" + (
-            "" if self.above_chance else ", not above chance"
-        )
+        said += f"{ordinal(self.place)} of {self.methods}"
+        if self.above_chance is False:
+            said += ", not told from chance"
         if self.channel_named is not None:
-            said += f"; the right protein named in {self.channel_named:.0%} of the patches"
+            said += f", the right protein named in {self.channel_named:.0%} of the patches"
         return said.replace("%", " %")
 
 
@@ -121,22 +121,22 @@ def provenance() -> dict[str, Any]:
 
 
 def short_hint(method: str) -> str:
-    """A few words to stand beside a method: ``planted truth: 3rd of 19``; empty for one that was not measured."""
+    """What stands beside a method in a list: ``3rd``; empty for one that was not measured."""
     own = ranking().get(method)
-    if own is None:
-        return ""
-    if own.low <= 1:
-        return "planted truth: as chance"
-    return f"planted truth: {ordinal(own.place)} of {len(ranking())}"
+    return "" if own is None else ordinal(own.place)
 
 
 def long_hint(method: str) -> str:
-    """What stands behind the few words, signal by signal; empty for a method that was not measured."""
-    found = found_by().get(method)
-    if not found:
+    """What stands behind it, signal by signal; empty for a method that was not measured."""
+    own, found = ranking().get(method), found_by().get(method)
+    if own is None or not found:
         return ""
-    told = ". ".join(each.sentence() for each in found)
-    return f"Share of its positive relevance in a planted truth, on simulated tissue ({made_with()}): {told}."
+    interval = f" ({own.low:.1f} to {own.high:.1f})" if own.low == own.low else ""
+    told = "; ".join(each.sentence() for each in found)
+    return (
+        f"Planted truth: {ordinal(own.place)} of {len(ranking())}, {own.times_chance:.1f} times chance{interval}. Share of its positive "
+        f"relevance in the truth, on simulated tissue ({made_with()}): {told}."
+    )
 
 
 def best_known(number: int = 3) -> str:
@@ -149,7 +149,7 @@ def made_with() -> str:
     """What the figures rest on, in a few words."""
     models = [model for model in provenance()["models"] if model["explained"]]
     patches = sum(model["explained"] for model in models)
-    return f"ResNet18, {len(models)} networks, {patches} patches; 95 % intervals over networks"
+    return f"{len(models)} networks, {patches} patches, 95 % intervals over networks"
 
 
 def ordinal(number: int) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_mitoxai.fibres.concentration import carrying, gini
 from napari_mitoxai.fibres.relevance import ROWS, RegionSums
 from napari_mitoxai.fibres.spatial_null import NullResult, adjusted
+from napari_mitoxai.fibres.status_groups import ANY, Divided
 
 STATUS, PLACE, PROTEIN, SPREAD = "status", "place", "protein", "spread"
 QUESTIONS = {
@@ -18,7 +19,6 @@ QUESTIONS = {
     PROTEIN: "Which protein?",
     SPREAD: "One fibre in ten, or all of them?",
 }
-ANY = "deficient in any"
 _SURE = 0.05
 _NAMED = 3  # channels
 
@@ -56,7 +56,8 @@ class Answer:
 def answers(
     sums: Sequence[RegionSums],
     nulls: Sequence[NullResult | None],
-    groups: Mapping[str, NDArray[np.bool_]] | None = None,
+    groups: Mapping[str, Divided] | None = None,
+    analysable: NDArray[np.bool_] | None = None,
 ) -> list[Answer]:
     """Answer the questions for every map of a section.
 
@@ -66,8 +67,10 @@ def answers(
         A map each; what is said is of the sum of its channels, but for the protein.
     nulls : sequence of NullResult or None
         Of the same maps.
-    groups : mapping of ndarray of bool (fibres,), optional
+    groups : mapping of Divided, optional
         Fibres by OXPHOS status, as ``deficient in NDUFB8``.
+    analysable : ndarray of bool (fibres,), optional
+        Which fibres count where fibres are asked for; all by default. Compartments are those of the whole section.
 
     Returns
     -------
@@ -85,11 +88,12 @@ def answers(
             why = "there are no fibres" if not len(each.regions.ids) else "the map has no positive relevance"
             found.append(Answer(PLACE, each.method, f"Nothing can be said: {why}.", {}))
             continue
+        counted = np.ones(len(each.regions.ids), bool) if analysable is None else analysable
         found += [
-            _of_status(each, name, chosen, float(raw[row, column]), float(q[row, column]))
-            for column, (name, chosen) in enumerate(groups.items())
+            _of_status(each, name, divided, counted, float(raw[row, column]), float(q[row, column]))
+            for column, (name, divided) in enumerate(groups.items())
         ]
-        found += [_of_place(each, null), _of_protein(each), _of_spread(each)]
+        found += [_of_place(each, null), _of_protein(each, counted), _of_spread(each, counted)]
     return found
 
 
@@ -100,21 +104,27 @@ def in_brief(found: Sequence[Answer]) -> list[Answer]:
     return [answer for answer in found if answer.values.get("group", ANY) == ANY]
 
 
-def _of_status(each: RegionSums, name: str, chosen: NDArray[np.bool_], p: float, q: float) -> Answer:
-    fibres = each.fibres()
-    number, count = int(chosen.sum()), len(chosen)
+def _of_status(
+    each: RegionSums, name: str, divided: Divided, counted: NDArray[np.bool_], p: float, q: float
+) -> Answer:
+    fibres, chosen, others = each.fibres(), divided.chosen, divided.others
+    number, count = int(chosen.sum()), int((chosen | others).sum())
     area, positive = fibres.explained, fibres.positive[:, -1]
-    if not 0 < number < count or not positive.sum() > 0 or not 0 < area[chosen].sum() < area.sum():
-        if not positive.sum() > 0:
-            why = "no fibre has positive relevance"
+    called_area, called_positive = (values[chosen | others].sum() for values in (area, positive))
+    if not called_positive > 0 or not 0 < area[chosen].sum() < called_area:
+        if count == 0:
+            why = "no fibre was called"
+        elif not called_positive > 0:
+            why = "no fibre that was called has positive relevance"
         elif number == 0:
             why = f"no fibre is {name}"
         else:
             why = f"all fibres that were explained are {name}, or none"
         values: dict[str, Any] = {"group": name, "fibres": number}
         return Answer(STATUS, each.method, f"There is nothing to compare: {why}.", values)
-    share, area_share = positive[chosen].sum() / positive.sum(), area[chosen].sum() / area.sum()
-    rest = (positive[~chosen].sum()) / area[~chosen].sum()
+    share, area_share = positive[chosen].sum() / called_positive, area[chosen].sum() / called_area
+    of_map = positive[chosen].sum() / each.section_positive[-1]
+    rest = positive[others].sum() / area[others].sum()
     ratio = positive[chosen].sum() / area[chosen].sum() / rest if rest > 0 else np.inf
     judged = p if np.isnan(q) else q
     carries = (
@@ -124,13 +134,22 @@ def _of_status(each: RegionSums, name: str, chosen: NDArray[np.bool_], p: float,
         if ratio <= 1
         else "Not clearly"
     )
+    left_out = [
+        f"{lost:,} {why}"
+        for lost, why in (
+            (int((counted & ~chosen & ~others).sum()), "not called"),
+            (int((~counted).sum()), "not analysable"),
+        )
+        if lost
+    ]
     sentence = (
-        f"{carries}: {number:,} of {count:,} fibres are {name}; on {area_share:.1%} of the fibres' area they have {share:.1%} of "
-        f"the fibres' positive relevance, {ratio:.2f} times as much as the others{_p(p, q)}."
+        f"{carries}: {number:,} of {count:,} fibres are {name}; on {area_share:.1%} of these fibres' area they have {share:.1%} of "
+        f"their positive relevance ({of_map:.1%} of the whole map's), {ratio:.2f} times as much a µm² as the others{_p(p, q)}."
+        + (f" Left out: {' and '.join(left_out)}." if left_out else "")
     )
     values = {
         "group": name, "fibres": number, "of": count, "area share": float(area_share), "relevance share": float(share),
-        "ratio": float(ratio), "p": p, "q": q,
+        "share of the map": float(of_map), "ratio": float(ratio), "p": p, "q": q,
     }  # fmt: skip
     return Answer(STATUS, each.method, sentence, values)
 
@@ -157,13 +176,13 @@ def _of_place(each: RegionSums, null: NullResult | None) -> Answer:
     return Answer(PLACE, each.method, sentence, values)
 
 
-def _of_protein(each: RegionSums) -> Answer:
+def _of_protein(each: RegionSums, counted: NDArray[np.bool_]) -> Answer:
     channels = each.planes[:-1]
     if not channels:
         return Answer(
             PROTEIN, each.method, "This map does not tell channels apart: choose a method that does, or explain without pooling.", {}
         )  # fmt: skip
-    positive = each.fibres().positive[:, :-1].sum(0)
+    positive = each.fibres().positive[counted, :-1].sum(0)
     if not positive.sum() > 0:
         return Answer(PROTEIN, each.method, "No channel has positive relevance in fibres.", {})
     share = positive / positive.sum()
@@ -174,16 +193,17 @@ def _of_protein(each: RegionSums) -> Answer:
     return Answer(PROTEIN, each.method, sentence, values)
 
 
-def _of_spread(each: RegionSums) -> Answer:
+def _of_spread(each: RegionSums, counted: NDArray[np.bool_]) -> Answer:
     fibres = each.fibres()
-    seen = fibres.explained > 0
+    seen = (fibres.explained > 0) & counted
     positive, area = fibres.positive[seen, -1], fibres.explained[seen]
     half, even, uneven = carrying(positive), carrying(area), gini(positive)
     if np.isnan(half):
         return Answer(SPREAD, each.method, "No fibre has positive relevance.", {})
+    of_map = positive.sum() / each.section_positive[-1]
     sentence = (
-        f"{half:.0%} of the fibres carry half of the positive relevance in fibres ({even:.0%} would if it went by their area; "
-        f"Gini {uneven:.2f} against {gini(area):.2f})."
+        f"{half:.0%} of the fibres carry half of the positive relevance in fibres, which is {of_map:.1%} of the whole map's ({even:.0%} would if "
+        f"it went by their area; Gini {uneven:.2f} against {gini(area):.2f})."
     )
     return Answer(
         SPREAD, each.method, sentence, {"half": half, "half by area": even, "gini": uneven, "gini by area": gini(area)}

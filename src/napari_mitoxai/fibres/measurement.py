@@ -14,6 +14,7 @@ from napari_mitoxai.fibres.shapes import shapes
 from napari_mitoxai.imc import Role, Section
 
 PERCENTS = (5.0, 25.0, 75.0, 95.0)
+_EMPTY = 0.2  # of what a fibre of the section usually holds; tissue is told from the slide by the same share
 
 
 def measure(
@@ -46,8 +47,8 @@ def measure(
         A row a fibre, by id: ``section, fibre, area_um2, x_um, y_um``, the mean of every channel (``NDUFB8_mean``),
         ``perimeter_um, feret_max_um, feret_min_um, aspect_ratio`` (of the Feret diameters), ``circularity``
         (4 π area / perimeter²), ``convexity`` (area / area of the convex hull), ``euler_number`` (pieces minus holes),
-        ``on_border``, ``outline_on_membrane`` and ``outline_on_mass`` (see `outline_quality`; nan without such a
-        channel), median, standard deviation and percentiles of every channel (``NDUFB8_p5``), and ``measured_on``
+        ``on_border``, ``near_empty`` (the channels but the membrane's hold, on average, less than a fifth of the section's median
+        fibre), ``outline_on_membrane`` and ``outline_on_mass`` (see `outline_quality`; nan without such a channel), median, standard deviation and percentiles of every channel (``NDUFB8_p5``), and ``measured_on``
         (``inside`` or ``outline``). The centre of the first pixel is at (0, 0) µm.
 
     Raises
@@ -79,6 +80,7 @@ def measure(
     statistics = ["median", "sd", *(f"p{percent:g}" for percent in percents)]
     table |= {f"{target}_mean": values["mean"][:, c] for c, target in enumerate(section.panel.targets)}
     table |= columns
+    table["near_empty"] = _near_empty(section, values["mean"])
     table |= outline_quality(section, fibres, cancel=cancel)
     for channel, target in enumerate(section.panel.targets):
         table |= {f"{target}_{name}": values[name][:, channel] for name in statistics}
@@ -215,6 +217,18 @@ def outline_quality(
     )["mean"]
     shares = {name: np.full(len(fibres), np.nan) for name in ("outline_on_membrane", "outline_on_mass")}
     return shares | {name: found[:, place] for place, (name, *_) in enumerate(looked_at)}
+
+
+def _near_empty(section: Section, means: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which fibres hold next to nothing beside their membrane: no proportion of proteins can be told there."""
+    others = [
+        index for index in range(len(section.panel)) if index not in section.panel.with_role(Role.MEMBRANE)
+    ]
+    means = means[:, others]
+    usual = np.nanmedian(means, axis=0) if len(means) else np.zeros(len(others))
+    if not (usual > 0).any():
+        return np.zeros(len(means), bool)
+    return np.asarray(np.nanmean(means[:, usual > 0] / usual[usual > 0], axis=1) < _EMPTY)
 
 
 def _shape_columns(

@@ -1,6 +1,6 @@
 """OXPHOS status of fibres against the fibres of controls, and what it says of each subject."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
+from napari_mitoxai.fibres.classes import FibreClass
 from napari_mitoxai.fibres.regression import (
     ControlLine,
     Status,
@@ -17,7 +18,7 @@ from napari_mitoxai.fibres.regression import (
     protein_category,
     status,
 )
-from napari_mitoxai.fibres.table_reading import FibreValues
+from napari_mitoxai.fibres.table_reading import CARRIED, FibreValues
 from napari_mitoxai.imc import Role
 from napari_mitoxai.imc.panel import canonical, default_role
 
@@ -33,10 +34,10 @@ class Calls:
     ----------
     fibres : pandas.DataFrame
         A row a fibre: ``section, fibre, subject, group``, the mass's value, ``_z`` (from the controls' mean) and
-        ``_category``, and for each protein its value, ``_z``, ``_status``, ``_category``, ``_theta`` (degrees) and ``_r``.
+        ``_category``, the columns `CARRIED` that a table has, and for each protein its value, ``_z``, ``_status``, ``_category``, ``_theta`` (degrees) and ``_r``.
         Values are those whose logarithm was taken.
     subjects : pandas.DataFrame
-        A row a subject and protein: numbers of fibres, proportions deficient and over-expressed, the bootstrap interval
+        A row a subject and protein: numbers of fibres (called; not called; not analysable), proportions deficient and over-expressed, the bootstrap interval
         of the first, and for controls the proportions when left out.
     lines : dict of str to ControlLine
         By protein.
@@ -44,6 +45,8 @@ class Calls:
         The mass channel.
     notes : list of str
         What a user should know.
+    value : str
+        What the logarithm was taken of, as ``mean + 1``; empty where it is not known.
     """
 
     fibres: pd.DataFrame
@@ -51,6 +54,7 @@ class Calls:
     lines: dict[str, ControlLine]
     reference: str
     notes: list[str]
+    value: str = ""
 
     @property
     def proteins(self) -> list[str]:
@@ -65,6 +69,7 @@ def call_fibres(
     proteins: Sequence[str] = (),
     controls: Sequence[str] = (),
     offset: float | None = None,
+    keep_all: bool = False,
     resamples: int = 1000,
     seed: int = 0,
     progress: ProgressCallback = no_progress,
@@ -84,6 +89,8 @@ def call_fibres(
         The control subjects; by default those of the group control.
     offset : float, optional
         Added before the logarithm; by default what makes the values those of mitocyto.
+    keep_all : bool
+        Whether fibres count that are not analysable by their class, or next to empty. Without, their status is ``not analysable``.
     resamples : int
         Of the bootstrap; 0 leaves it out.
     seed : int
@@ -108,11 +115,13 @@ def call_fibres(
     is_control = _controls(table, controls)
     added = values.offset if offset is None else offset
     mass = table[mass_name].to_numpy(float) + added
-    x = logged(mass)
+    apart = np.zeros(len(table), bool) if keep_all else not_analysable(table)
+    x = np.where(apart, np.nan, logged(mass))
     group = np.where(is_control, "control", np.where(table["group"] == "control", "not used", table["group"]))
     columns: dict[str, object] = {key: table[key] for key in ("section", "fibre", "subject")} | {
         "group": group
     }
+    columns |= {name: table[name] for name in CARRIED if name in table}
     ours = x[is_control & np.isfinite(x)]
     spread = float(ours.std(ddof=1)) if len(ours) > 1 else np.nan
     mass_z = (x - ours.mean()) / spread if spread > 0 else np.full(len(x), np.nan)
@@ -128,18 +137,24 @@ def call_fibres(
         try:
             lines[name] = line = fit_controls(x[is_control], y[is_control])
         except MitoxaiError as error:
-            raise MitoxaiError(f"{name} cannot be called against {mass_name}. {error}") from error
+            why = (
+                f" {apart.sum():,} fibres were left out as not analysable; --keep-all keeps them."
+                if apart.any()
+                else ""
+            )
+            raise MitoxaiError(f"{name} cannot be called against {mass_name}. {error}{why}") from error
         z = line.z(x, y)
         columns |= {
             name: protein,
             f"{name}_z": z,
-            f"{name}_status": status(z),
+            f"{name}_status": np.where(apart, Status.NOT_ANALYSABLE.value, status(z)),
             f"{name}_category": protein_category(z),
             f"{name}_theta": np.degrees(np.arctan2(protein, mass)),
             f"{name}_r": np.hypot(protein, mass),
         }
         rng = np.random.default_rng([seed, done])
-        rows += _by_subject(table["subject"], is_control, x, y, line, resamples, rng, name)
+        rows += _by_subject(table["subject"], is_control, apart, x, y, line, resamples, rng, name)
+        rows += _without_fibres(values.without, table, rows[-1], controls)
     subjects = pd.DataFrame(rows).sort_values(["control", "subject"], ascending=[False, True], kind="stable")
     fibres = pd.DataFrame(columns)
     return Calls(
@@ -147,8 +162,42 @@ def call_fibres(
         subjects.reset_index(drop=True),
         lines,
         mass_name,
-        _notes(fibres, subjects, names, controls, table),
+        _notes(fibres, subjects, names, controls, resamples),
+        _described(values, added),
     )
+
+
+def not_analysable(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which fibres are not analysable by their ``class``, or ``near_empty``; what a table does not say is no reason."""
+    apart = np.zeros(len(table), bool)
+    if "class" in table:
+        apart |= (table["class"].notna() & (table["class"] != FibreClass.ANALYSABLE.value)).to_numpy(bool)
+    if "near_empty" in table:
+        apart |= table["near_empty"].isin([True, 1, "True"]).to_numpy(bool)
+    return apart
+
+
+def _described(values: FibreValues, added: float) -> str:
+    more = 1 - values.offset + added  # other tools' values hold a 1 already
+    return f"{values.statistic} + {more:g}" if more else values.statistic
+
+
+def _without_fibres(
+    without: pd.DataFrame, table: pd.DataFrame, like: Mapping[str, object], controls: Sequence[str]
+) -> list[dict[str, object]]:
+    """A row for each subject in whose sections there is no fibre."""
+    missing = without[~without["subject"].isin(table["subject"])].drop_duplicates("subject")
+    nothing = dict.fromkeys(like) | {
+        "protein": like["protein"],
+        "fibres": 0,
+        "not_called": 0,
+        "not_analysable": 0,
+    }
+    return [
+        nothing
+        | {"subject": row.subject, "control": row.subject in controls if controls else row.group == "control"}
+        for row in missing.itertuples()
+    ]
 
 
 def _chosen(values: FibreValues, reference: str, proteins: Sequence[str]) -> tuple[str, list[str]]:
@@ -188,8 +237,8 @@ def _controls(table: pd.DataFrame, controls: Sequence[str]) -> NDArray[np.bool_]
 
 
 def _by_subject(
-    subject: "pd.Series[str]", is_control: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64],
-    line: ControlLine, resamples: int, rng: np.random.Generator, protein: str,
+    subject: "pd.Series[str]", is_control: NDArray[np.bool_], apart: NDArray[np.bool_],
+    x: NDArray[np.float64], y: NDArray[np.float64], line: ControlLine, resamples: int, rng: np.random.Generator, protein: str,
 ) -> list[dict[str, object]]:  # fmt: skip
     """Proportions of each subject, with the bootstrap interval, and of each control left out."""
     good = np.isfinite(x) & np.isfinite(y)
@@ -207,7 +256,8 @@ def _by_subject(
                 "control": control,
                 "protein": protein,
                 "fibres": int(own.sum()),
-                "not_called": int(((subject == name).to_numpy() & ~good).sum()),
+                "not_called": int(((subject == name).to_numpy() & ~good & ~apart).sum()),
+                "not_analysable": int(((subject == name).to_numpy() & apart).sum()),
                 "deficient": _share(calls, Status.DEFICIENT),
                 "deficient_low": low,
                 "deficient_high": high,
@@ -245,13 +295,14 @@ def _resampled_shares(
 ) -> dict[str, tuple[float, float]]:  # fmt: skip
     """95 % bootstrap interval of the proportion deficient: control fibres and those of the subject are drawn again.
 
-    Given the line, the number of deficient fibres among those drawn again from a subject is binomial.
+    Given the line, the number of deficient fibres among those drawn again from a subject is binomial. One fibre, drawn again, is
+    always the same one: it has no interval.
     """
     if not resamples:
         return {}
     xc, yc = x[controls], y[controls]
     names = {name: np.flatnonzero((subject == name).to_numpy() & good) for name in dict.fromkeys(subject)}
-    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name, own in names.items() if len(own)}
+    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name, own in names.items() if len(own) > 1}
     largest = max(len(xc), *(len(own) for own in names.values()))
     step = max(_AT_ONCE // largest, 1)
     for first in range(0, resamples, step):
@@ -304,7 +355,7 @@ def _notes(
     subjects: pd.DataFrame,
     names: Sequence[str],
     controls: Sequence[str],
-    table: pd.DataFrame,
+    resamples: int,
 ) -> list[str]:
     notes = []
     used = list(dict.fromkeys(fibres.loc[fibres["group"] == "control", "subject"]))
@@ -321,6 +372,19 @@ def _notes(
     told = [f"{number} of {name}" for name, number in lost.items() if number]
     if told:
         notes.append(
-            f"Not called, as the mass or the protein is not above zero: {', '.join(told)}, of {len(table)} fibres."
+            f"Not called, as the mass or the protein is not above zero: {', '.join(told)}, of {len(fibres)} fibres."
         )
+    first = subjects[subjects["protein"] == names[0]]
+    counts = zip(first["subject"], first["not_analysable"], strict=True)
+    apart = [f"{number:,} of {name}" for name, number in counts if number]
+    if apart:
+        notes.append(
+            f"Left out as not analysable by their class, or next to empty: {', '.join(apart)}. --keep-all keeps them."
+        )
+    nothing = first.loc[first["fibres"] + first["not_called"] + first["not_analysable"] == 0, "subject"]
+    if len(nothing):
+        notes.append(f"There is no fibre in {', '.join(nothing)}.")
+    alone = list(dict.fromkeys(subjects.loc[subjects["fibres"] == 1, "subject"])) if resamples else []
+    if alone:
+        notes.append(f"One fibre alone could be called of {', '.join(alone)}: no interval can be given.")
     return notes

@@ -24,6 +24,7 @@ class Status(StrEnum):
     NORMAL = "normal"
     OVER_EXPRESSED = "over-expressed"
     NOT_CALLED = NO_CATEGORY
+    NOT_ANALYSABLE = "not analysable"
 
 
 @dataclass(frozen=True)

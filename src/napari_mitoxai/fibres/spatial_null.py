@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.fibres.cover import Cover, Placing, Regions, covers
 from napari_mitoxai.fibres.relevance import ROWS, MapPlanes, by_compartment, with_pooled
+from napari_mitoxai.fibres.status_groups import Divided
 
 # A draw that lays less than this share of a fibre on what was explained says nothing of it.
 _LEAST = 0.5
@@ -35,7 +36,7 @@ class NullResult:
     compartments : ndarray (5, planes)
         p of each compartment's, in the order of `ROWS`.
     groups : dict of ndarray (planes,)
-        p that the fibres of a group have more than the other fibres.
+        p that the fibres of a group have more than those it is compared with.
     draws : int
         How many there were; the smallest p is 1 / (draws + 1).
     """
@@ -54,7 +55,7 @@ def spatial_null(
     placing: Placing,
     explained: NDArray[np.bool_],
     *,
-    groups: Mapping[str, NDArray[np.bool_]] | None = None,
+    groups: Mapping[str, Divided] | None = None,
     draws: int = 199,
     seed: int = 0,
     progress: ProgressCallback = no_progress,
@@ -72,8 +73,8 @@ def spatial_null(
     explained : ndarray of bool
         (Y, X) of the maps: where they say anything. Only what lies in the rectangle around it is moved, and a place that comes
         from where nothing was explained does not count.
-    groups : mapping of ndarray of bool (fibres,), optional
-        Fibres to compare with the others, by name.
+    groups : mapping of Divided, optional
+        Fibres to compare with others, by name.
     draws : int
         How many.
     seed : int
@@ -176,11 +177,11 @@ class _Statistics:
         self,
         parts: Sequence[Cover],
         regions: Regions,
-        groups: Mapping[str, NDArray[np.bool_]],
+        groups: Mapping[str, Divided],
         area: NDArray[np.float64],
     ) -> None:
         self._parts, self._regions, self._area = parts, regions, area
-        self._groups = [np.asarray(chosen, bool) for chosen in groups.values()]
+        self._groups = list(groups.values())
 
     def of(self, planes: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> _Seen:
         """Of a map (y, x, planes and, last, what was explained), taken in this order of rows and columns."""
@@ -190,7 +191,7 @@ class _Statistics:
         fibre = self._regions.by_fibre(sums).sum(1)
         fibre[fibre[:, -1] < _LEAST * self._area] = 0
         compartment = by_compartment(self._regions, sums)
-        group = [_mean(fibre[chosen].sum(0)) - _mean(fibre[~chosen].sum(0)) for chosen in self._groups]
+        group = [_mean(fibre[each.chosen].sum(0)) - _mean(fibre[each.others].sum(0)) for each in self._groups]
         shape = len(group), planes.shape[-1] - 1
         return _Seen(_mean(fibre), _mean(compartment), np.array(group).reshape(shape))
 
@@ -225,9 +226,7 @@ class _Counts:
         return NullResult(each.method, each.planes, fibres, compartments, by_name, draws)
 
 
-def _nothing(
-    each: MapPlanes, regions: Regions, groups: Mapping[str, NDArray[np.bool_]], draws: int
-) -> NullResult:
+def _nothing(each: MapPlanes, regions: Regions, groups: Mapping[str, Divided], draws: int) -> NullResult:
     planes = len(each.planes)
     return NullResult(
         each.method,

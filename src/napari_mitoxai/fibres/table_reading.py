@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -28,16 +28,25 @@ class FibreValues:
     Attributes
     ----------
     table : pandas.DataFrame
-        A row a fibre: ``section, fibre, subject, group`` (``control``, ``patient`` or empty), then a column a protein.
+        A row a fibre: ``section, fibre, subject, group`` (``control`` or ``patient``), then those of `CARRIED` that a table has, then
+        a column a protein.
     proteins : list of str
         Those columns, as the first table spells them.
     offset : float
         What to add before a logarithm so that values compare with mitocyto's, which are the mean of the counts + 1.
+    statistic : str
+        What the values are of a fibre's pixels.
+    without : pandas.DataFrame
+        ``section, subject, group`` of the sections in which there is no fibre.
     """
 
     table: pd.DataFrame
     proteins: list[str]
     offset: float
+    statistic: str = "mean"
+    without: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["section", "subject", "group"])
+    )
 
 
 def read_fibre_tables(
@@ -67,14 +76,25 @@ def read_fibre_tables(
     """
     if not paths:
         raise MitoxaiError("There is no fibre table: give at least one.")
-    tables, offsets = [], []
+    tables, offsets, without = [], [], [pd.DataFrame(columns=["section"])]
     places: set[str] = set()
     for path in paths:
-        table, offset, where = _one_table(path, statistic)
-        table.columns = [name if name in _KEYS else _target(name) for name in table.columns]
+        raw = read_table(path)
+        if {"section", "fibre"} <= set(raw):
+            nothing = raw["fibre"].isna()  # a line that names a section without a fibre
+            without.append(
+                raw.loc[nothing, [key for key in _KEYS if key in raw and key != "fibre"]].drop_duplicates()
+            )
+            raw = _with_whole_numbers(raw[~nothing])
+            if nothing.any() and raw.empty:
+                continue
+        places.update(raw["measured_on"].dropna() if "measured_on" in raw else ())
+        table, offset = _as_ours(raw, path, statistic)
+        table.columns = [name if name in (*_KEYS, *CARRIED) else _target(name) for name in table.columns]
         tables.append(table.loc[:, ~table.columns.duplicated()])
         offsets.append(offset)
-        places.update(where)
+    if not tables:
+        raise MitoxaiError("The tables hold no fibre: find and measure some first.")
     if len(places) > 1:
         raise MitoxaiError(
             "Some of the tables were measured inside fibres and others on their outline: call them apart, or measure all in one way."
@@ -84,9 +104,12 @@ def read_fibre_tables(
             "Some of the tables hold means of counts and others mitocyto's means of counts + 1: call them apart, or measure all in one way."
         )
     tables = _same_names(tables)
-    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    filled = [table for table in tables if len(table)] or tables[:1]
+    shared = [name for name in filled[0] if all(name in table for table in filled)]
+    carried = [name for name in CARRIED if any(name in table for table in filled)]
     joined = pd.concat(
-        [table[shared] for table in tables if len(table)] or [tables[0][shared]], ignore_index=True
+        [table[[name for name in dict.fromkeys((*shared, *carried)) if name in table]] for table in filled],
+        ignore_index=True,
     )
     if joined.empty:
         raise MitoxaiError("The tables hold no fibre: find and measure some first.")
@@ -97,17 +120,26 @@ def read_fibre_tables(
             f"Fibre {first['fibre']} of {first['section']} is in the tables twice: give each section once."
         )
     joined = _with_subjects(joined, subjects)
-    return FibreValues(joined, [str(name) for name in shared if name not in _KEYS], offsets[0])
+    empty = pd.concat(without, ignore_index=True).assign(fibre=0)
+    return FibreValues(
+        joined,
+        [str(name) for name in shared if name not in (*_KEYS, *CARRIED)],
+        offsets[0],
+        statistic,
+        _with_subjects(empty, subjects)[["section", "subject", "group"]],
+    )
 
 
 _KEYS = ("section", "fibre", "subject", "group")
+CARRIED = ("class", "near_empty", "labels", "x_um", "y_um")
+"""Columns of our tables that calls keep: whether a fibre is analysable, and which one it is."""
 
 
-def _one_table(path: Path, statistic: str) -> tuple[pd.DataFrame, float, set[str]]:
-    """A table as ``section, fibre``, ``subject`` and ``group`` where it says so, and a column a protein; where it was measured."""
-    raw = read_table(path)
-    places = set(raw["measured_on"].dropna()) if "measured_on" in raw else set()
-    return *_as_ours(raw, path, statistic), places
+def _with_whole_numbers(raw: pd.DataFrame) -> pd.DataFrame:
+    """Fibres as whole numbers again, where a line without one made decimal numbers of them."""
+    if not pd.api.types.is_float_dtype(raw["fibre"]) or (raw["fibre"] % 1).any():
+        return raw
+    return raw.astype({"fibre": "int64"})
 
 
 def _as_ours(raw: pd.DataFrame, path: Path, statistic: str) -> tuple[pd.DataFrame, float]:
@@ -117,7 +149,7 @@ def _as_ours(raw: pd.DataFrame, path: Path, statistic: str) -> tuple[pd.DataFram
     if {"Value", "sampleID", "fibreID", "sbjType", "Channel"} <= columns:
         return _analysis_2d_mito(raw, path), 0.0
     if {"section", "fibre", "quantity", "value"} <= columns:
-        keys = [key for key in _KEYS if key in columns]
+        keys = [key for key in (*_KEYS, "class", "labels") if key in columns]
         return _ours(_spread(raw, path, keys, "quantity", "value"), path, statistic), 1.0
     if {"section", "fibre"} <= columns:
         return _ours(raw, path, statistic), 1.0
@@ -153,6 +185,9 @@ def read_table(path: Path) -> pd.DataFrame:
                 "Channel",
                 "patient_id",
                 "quantity",
+                "class",
+                "class_by",
+                "labels",
             ),
             str,
         )
@@ -190,7 +225,7 @@ def _ours(raw: pd.DataFrame, path: Path, statistic: str) -> pd.DataFrame:
         raise MitoxaiError(
             f"{path.name} has no column that ends in {ending}: give a table of `mitoxai measure`."
         )
-    keys = {key: raw[key] for key in _KEYS if key in raw}
+    keys = {key: raw[key] for key in (*_KEYS, *CARRIED) if key in raw}
     return pd.DataFrame(keys | values)
 
 
@@ -228,10 +263,11 @@ def _target(name: str) -> str:
 
 def _same_names(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
     """Proteins under the names of the first table: aliases are joined."""
-    names = {canonical(str(name)): name for name in tables[0] if name not in _KEYS}
+    kept = (*_KEYS, *CARRIED)
+    names = {canonical(str(name)): name for name in tables[0] if name not in kept}
     return [
         table.rename(
-            columns={name: names.get(canonical(str(name)), name) for name in table if name not in _KEYS}
+            columns={name: names.get(canonical(str(name)), name) for name in table if name not in kept}
         )
         for table in tables
     ]
@@ -264,5 +300,8 @@ def _with_subjects(table: pd.DataFrame, subjects: Path | None) -> pd.DataFrame:
     rest = table.drop(columns=[key for key in ("section", "subject", "group") if key in table])
     fibre = rest.pop("fibre")
     keys = pd.DataFrame({"section": section, "fibre": fibre, "subject": subject.astype(str), "group": named})
+    for name in ("class", "near_empty", "labels"):
+        if name in rest:
+            keys[name] = rest.pop(name)
     numbers: pd.DataFrame = rest.apply(pd.to_numeric, errors="coerce").astype(float)
     return keys.join(numbers)

@@ -3,14 +3,16 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.common.files import written_beside
 from napari_mitoxai.fibres.oxphos import Calls
+from napari_mitoxai.fibres.table_reading import CARRIED
 
 TABLE_ENDINGS = (".csv", ".parquet")
-KEYS = ("section", "fibre", "subject", "group", "measured_on")
+KEYS = ("section", "fibre", "subject", "group", "measured_on", "class", "class_by", "labels")
 
 
 def to_long(table: pd.DataFrame) -> pd.DataFrame:
@@ -26,6 +28,22 @@ def to_long(table: pd.DataFrame) -> pd.DataFrame:
     return numbers.melt(id_vars=keys, var_name="quantity", value_name="value").sort_values(
         keys[:2], kind="stable", ignore_index=True
     )
+
+
+def with_a_line(table: pd.DataFrame, **words: str | None) -> pd.DataFrame:
+    """The table; of a section without a fibre with one line that holds nothing but these words, so that it is not lost in a cohort.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row a fibre.
+    **words : str
+        By column: whose section it is.
+    """
+    if len(table):
+        return table
+    line = pd.DataFrame({name: [words.get(str(name))] for name in table})
+    return line.astype({name: kind for name, kind in table.dtypes.items() if kind == np.float64})
 
 
 def to_analysis_2d_mito(table: pd.DataFrame) -> pd.DataFrame:
@@ -52,7 +70,7 @@ def calls_to_long(calls: Calls) -> pd.DataFrame:
     calls : Calls
         As `call_fibres` gives them.
     """
-    keys = calls.fibres[["section", "fibre", "subject", "group"]]
+    keys = calls.fibres[[name for name in (*KEYS, *CARRIED) if name in calls.fibres]]
     parts = []
     for protein in calls.proteins:
         own = {

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WIDTH_IN = 7.1  # 180 mm, two columns
-_ORDERED_BY = "rank_correlation_pixels"
-_TITLES = {
+_ORDERED_BY = ("rank_correlation_pixels", "rank_correlation_fibres")
+TITLES = {
     "rank_correlation_pixels": "rank correlation, pixels",
     "rank_correlation_fibres": "rank correlation, fibres",
     "top_overlap_pixels": "overlap of the top {top:.3g} %, pixels",
@@ -44,28 +44,37 @@ def agreement_figure(
     Returns
     -------
     Figure
-        A dendrogram (average linkage of 1 - rank correlation over pixels), then a matrix for every measure in its order.
+        Dendrograms (average linkage of 1 - rank correlation) over pixels and, where they were measured, fibres; then a matrix for every
+        measure in the order of the first.
     """
-    names = list(dict.fromkeys([*table["method_a"], *table["method_b"]]))
-    measures = [measure for measure in _TITLES if (table["measure"] == measure).any()]
-    tree, order = ordered(matrix_of(table, _ORDERED_BY, names))
-    rows = (len(measures) + 2) // 2
+    names = methods_of(table)
+    measures = [measure for measure in TITLES if (table["measure"] == measure).any()]
+    trees = [measure for measure in _ORDERED_BY if measure in measures]
+    order = ordered(matrix_of(table, _ORDERED_BY[0], names))[1]
+    rows = (len(measures) + len(trees) + 1) // 2
     side = max(2.3, 0.24 * len(names) + 0.9)
     figure = Figure(figsize=(_WIDTH_IN, 0.4 + side * rows), layout="constrained")
     FigureCanvasAgg(figure)
     shown = [names[index] for index in order]
-    axes = figure.add_subplot(rows, 2, 1)
-    _tree(axes, tree, shown, baselines)
-    _letter(axes, 0, "groups by rank correlation, pixels")
-    for number, measure in enumerate(measures, 1):
+    for number, measure in enumerate(trees):
+        axes = figure.add_subplot(rows, 2, number + 1)
+        tree, own = ordered(matrix_of(table, measure, names))
+        draw_tree(axes, tree, [names[index] for index in own], baselines)
+        _letter(axes, number, f"groups by {TITLES[measure]}")
+    for number, measure in enumerate(measures, len(trees)):
         axes = figure.add_subplot(rows, 2, number + 1)
         drawn = draw_matrix(axes, matrix_of(table, measure, shown), shown, baselines, measure)
-        _letter(axes, number, _TITLES[measure].format(top=100 * top))
+        _letter(axes, number, TITLES[measure].format(top=100 * top))
         bar = figure.colorbar(drawn, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
         bar.ax.tick_params(labelsize=6)
     if title:
         figure.suptitle(title, fontsize=9)
     return figure
+
+
+def methods_of(table: "pd.DataFrame") -> list[str]:
+    """The methods of a table, in its order."""
+    return list(dict.fromkeys([*table["method_a"], *table["method_b"]]))
 
 
 def matrix_of(table: "pd.DataFrame", measure: str, names: list[str]) -> NDArray[np.float64]:
@@ -106,23 +115,46 @@ def ordered(correlations: NDArray[np.float64]) -> tuple[NDArray[np.float64] | No
     return tree, [kept[leaf] for leaf in leaves] + left
 
 
-def _tree(axes: Any, tree: NDArray[np.float64] | None, names: list[str], baselines: Collection[str]) -> None:
-    """The dendrogram lying on its side, the first method on top."""
+def draw_tree(
+    axes: Any,
+    tree: NDArray[np.float64] | None,
+    names: list[str],
+    baselines: Collection[str],
+    *,
+    ink: str = "0.2",
+    size: float = 7,
+) -> None:
+    """Draw a dendrogram lying on its side, the first method on top.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    tree : ndarray or None
+        As `ordered` gives it.
+    names : list of str
+        In its order.
+    baselines : collection of str
+        Methods in italics.
+    ink : str
+        Colour of its lines.
+    size : float
+        Of its text, in points.
+    """
     if tree is not None:
         lines = dendrogram(tree, no_plot=True)
         for across, along in zip(lines["icoord"], lines["dcoord"], strict=True):
-            axes.plot(along, (np.array(across) - 5) / 10, color="0.2", linewidth=1.2)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
+            axes.plot(along, (np.array(across) - 5) / 10, color=ink, linewidth=1.2)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.set_ylim(len(names) - 0.5, -0.5)
     right = max(1.0, 1.05 * tree[:, 2].max()) if tree is not None else 1.0
     axes.set_xlim(right, 0)
     axes.yaxis.tick_right()
     axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel("1 - rank correlation", fontsize=8)
+    axes.tick_params(axis="x", labelsize=size)
+    axes.set_xlabel("1 - rank correlation", fontsize=size + 1)
     for spine in ("top", "left", "right"):
         axes.spines[spine].set_visible(False)
-    _slant(axes.get_yticklabels(), baselines)
+    slant(axes.get_yticklabels(), baselines)
 
 
 def draw_matrix(
@@ -135,7 +167,23 @@ def draw_matrix(
     size: float = 6,
     ink: str = "black",
 ) -> Any:
-    """Draw one matrix into empty axes, with its text `size` points high in the colour `ink`; returns the image."""
+    """Draw one matrix of all pairs with its numbers into empty axes; returns the image.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    matrix : ndarray (methods, methods)
+        nan is grey.
+    names : list of str
+    baselines : collection of str
+        Methods in italics.
+    measure : str
+        An overlap goes from 0 to 1, the others from -1 to 1.
+    size : float
+        Of its text, in points.
+    ink : str
+        Colour of the names.
+    """
     # an overlap has no sign; correlation and similarity have
     overlap = measure.startswith("top")
     drawn = axes.imshow(matrix, cmap="Blues" if overlap else "PuOr_r", vmin=0 if overlap else -1, vmax=1)
@@ -145,7 +193,7 @@ def draw_matrix(
     )
     axes.set_yticks(range(len(names)), names, fontsize=size, color=ink)
     axes.tick_params(length=0)
-    _slant([*axes.get_xticklabels(), *axes.get_yticklabels()], baselines)
+    slant([*axes.get_xticklabels(), *axes.get_yticklabels()], baselines)
     if len(names) <= _MOST_WRITTEN:
         for (row, column), value in np.ndenumerate(matrix):
             if row != column and np.isfinite(value):
@@ -164,10 +212,11 @@ def draw_matrix(
 
 
 def _letter(axes: Any, number: int, title: str) -> None:
-    axes.set_title(f"{'abcdef'[number]}  {title}", loc="left", fontsize=8)
+    axes.set_title(f"{'abcdefgh'[number]}  {title}", loc="left", fontsize=8)
 
 
-def _slant(labels: Any, baselines: Collection[str]) -> None:
+def slant(labels: Any, baselines: Collection[str]) -> None:
+    """Set labels of methods that know nothing of the class in italics."""
     for label in labels:
         if label.get_text().partition(" (")[0].partition("@")[0] in baselines:
             label.set_fontstyle("italic")

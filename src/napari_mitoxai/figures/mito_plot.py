@@ -25,6 +25,8 @@ class MitoPlot:
     ----------
     reference, protein, subject : str
         Of the axes and of the title.
+    value : str
+        What the axes' logarithms are of, as ``mean + 1``; empty where it is not known.
     controls : ndarray
         (2, N), logged mass and protein of the control fibres.
     fibres : pandas.DataFrame
@@ -36,6 +38,7 @@ class MitoPlot:
     reference: str
     protein: str
     subject: str
+    value: str
     controls: NDArray[np.float64]
     fibres: pd.DataFrame
     line: ControlLine
@@ -44,14 +47,24 @@ class MitoPlot:
 def mito_plot(calls: Calls, protein: str, subject: str) -> MitoPlot:
     """Take what a plot needs from calls."""
     x, y = logged(calls.fibres[calls.reference]), logged(calls.fibres[protein])
-    good = np.isfinite(x) & np.isfinite(y)
+    good = np.isfinite(calls.fibres[f"{protein}_z"].to_numpy(float))  # those that were called
     control = good & (calls.fibres["group"] == "control").to_numpy()
     own = good & (calls.fibres["subject"] == subject).to_numpy()
     z, status = calls.fibres[f"{protein}_z"], calls.fibres[f"{protein}_status"]
     fibres = calls.fibres[["section", "fibre"]].assign(x=x, y=y, z=z, status=status)[own]
     return MitoPlot(
-        calls.reference, protein, subject, np.stack([x[control], y[control]]), fibres, calls.lines[protein]
+        calls.reference,
+        protein,
+        subject,
+        calls.value,
+        np.stack([x[control], y[control]]),
+        fibres,
+        calls.lines[protein],
     )
+
+
+def _axis(name: str, value: str) -> str:
+    return f"ln({name} {value})" if value else f"ln {name}"
 
 
 def draw_mito(axes: Any, plot: MitoPlot, *, ink: str = "black", size: float = 8) -> Any:
@@ -92,8 +105,8 @@ def draw_mito(axes: Any, plot: MitoPlot, *, ink: str = "black", size: float = 8)
     axes.plot(grid, fit, color=ink, linewidth=1)
     for edge in (fit - half, fit + half):
         axes.plot(grid, edge, color=ink, linewidth=0.8, linestyle="--")
-    axes.set_xlabel(f"log {plot.reference}", color=ink, fontsize=size)
-    axes.set_ylabel(f"log {plot.protein}", color=ink, fontsize=size)
+    axes.set_xlabel(_axis(plot.reference, plot.value), color=ink, fontsize=size)
+    axes.set_ylabel(_axis(plot.protein, plot.value), color=ink, fontsize=size)
     share = (plot.fibres["status"] == Status.DEFICIENT.value).mean() if len(plot.fibres) else np.nan
     axes.set_title(
         f"{plot.subject}: {share:.1%} of {len(plot.fibres):,} deficient" if len(plot.fibres) else f"{plot.subject}: no fibres",

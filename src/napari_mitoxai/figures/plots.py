@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from napari_mitoxai.figures.cells import PlotCell
 from napari_mitoxai.figures.drawing import Page, ink
@@ -89,6 +90,7 @@ def training_curve(axes: Axes, history: "pd.DataFrame", ink: str, size: float) -
     ):
         if column in history and history[column].notna().any():
             axes.plot(epochs, history[column], color=colour, linewidth=1.2, label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
     axes.set_ylim(bottom=0)

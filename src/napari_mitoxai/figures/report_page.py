@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TEMPLATE = "report.html.jinja"
+_CSS_DPI = 96
 _WIDEST = 1600  # pixels of a picture; the files themselves lie beside the report
 
 
@@ -37,10 +38,11 @@ class ReportTable:
 
 @dataclass(frozen=True)
 class ReportPicture:
-    """A picture as a data address, and what is on it."""
+    """A picture as a data address, what is on it, and how wide it is shown at most, in CSS pixels."""
 
     address: str
     caption: str = ""
+    width: int = _WIDEST
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def drawn(figure: "Figure", caption: str = "") -> ReportPicture:
     """A figure as a picture of the page."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi="figure", metadata={"Software": None})
-    return ReportPicture(_address(content.getvalue(), "image/png"), caption)
+    width = round(figure.get_figwidth() * _CSS_DPI)
+    return ReportPicture(_address(content.getvalue(), "image/png"), caption, width)
 
 
 def picture_of(path: Path, caption: str = "") -> ReportPicture:

@@ -131,20 +131,21 @@ class Checkpoint:
     def model(self) -> nn.Module:
         """The network with its weights, in evaluation mode, frozen, on the CPU."""
         with torch.device("meta"):  # the random weights of a new network would be drawn for nothing
-            model = create(
-                self.architecture, len(self.panel), len(self.classes),
-                head=self.head, mixing=self.mixing, whitening=self.whitening,
-            )  # fmt: skip
+            model = self._network()
         model.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
         return model.eval().requires_grad_(False)
+
+    def _network(self) -> nn.Module:
+        return create(
+            self.architecture, len(self.panel), len(self.classes),
+            head=self.head, mixing=self.mixing, whitening=self.whitening,
+        )  # fmt: skip
 
     def untrained(self, seed: int) -> nn.Module:
         """The same network with random weights, in evaluation mode, frozen, on the CPU; the same seed gives the same weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = create(
-                self.architecture, len(self.panel), len(self.classes), head=self.head, mixing=self.mixing
-            )
+            model = self._network()
         return model.eval().requires_grad_(False)
 
     def channels_in(self, section: Section) -> list[int]:

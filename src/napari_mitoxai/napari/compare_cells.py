@@ -85,8 +85,8 @@ class CellMap:
     ----------
     choice : MapChoice
     store : MapStore
-    title : str
-        Its method for people, the channel where it is one, and what else tells it from the other cells.
+    label : str
+        Its method for people, the channel where it is one, and the store where that tells it from other cells.
     levels : list of arrays (Y, X)
         Its pyramid, lazy.
     signed : bool
@@ -99,22 +99,30 @@ class CellMap:
         Whether it fails the sanity check.
     score : str
         The one that its cell tells, if it was made.
+    where : str
+        The name of its section, where cells are of several.
     """
 
     choice: MapChoice
     store: "MapStore"
-    title: str
+    label: str
     levels: list[Any]
     signed: bool
     limit: float
     recorded: tuple[Mapping[str, Any], ...] = ()
     fails: bool = False
     score: str = ""
+    where: str = ""
 
     @property
     def section(self) -> str:
         """The address of its section."""
         return str(self.store.info["section"]["path"])
+
+    @property
+    def title(self) -> str:
+        """What it is called in the tab."""
+        return f"{self.where}: {self.label}" if self.where else self.label
 
     @property
     def power(self) -> int:
@@ -125,8 +133,8 @@ class CellMap:
     @property
     def name(self) -> str:
         """What stands in its cell."""
-        unit = f", in 10{str(self.power).translate(_RAISED)}" if self.power else ""
-        lines = [self.title + unit]
+        unit = f"in 10{str(self.power).translate(_RAISED)}" if self.power else ""
+        lines = [line for line in (self.where, self.label, unit) if line]
         for row in self.recorded:
             if row["score"] == self.score:
                 interval = f" ({row['low']:.2g} to {row['high']:.2g})" if row["low"] == row["low"] else ""
@@ -194,24 +202,31 @@ def _cell(choice: MapChoice, store: "MapStore") -> CellMap:
     planes = [
         level.sum(0) if choice.channel == POOLED else level[names.index(choice.channel)] for level in levels
     ]
-    title = store.title(choice.method) + ("" if choice.channel == POOLED else f", {choice.channel}")
-    return CellMap(choice, store, title, planes, store.signed(choice.method), robust_limit(planes[-1]))
+    label = store.title(choice.method) + ("" if choice.channel == POOLED else f", {choice.channel}")
+    return CellMap(choice, store, label, planes, store.signed(choice.method), robust_limit(planes[-1]))
 
 
 def _told_apart(cells: Sequence[CellMap]) -> list[CellMap]:
-    """With the section before each title where there are several, and the store behind it where that is not enough."""
+    """With the section before each label where there are several, and the store behind it where that is not enough."""
     several = len({cell.section for cell in cells}) > 1
     named = [
-        replace(cell, title=f"{cell.store.info['section']['name']}: {cell.title}") if several else cell
-        for cell in cells
+        replace(cell, where=str(cell.store.info["section"]["name"])) if several else cell for cell in cells
     ]
     titles = [cell.title for cell in named]
     return [
-        replace(cell, title=f"{cell.title} ({cell.store.path.name.removesuffix('.ome.zarr')})")
+        replace(cell, label=f"{cell.label} ({cell.store.path.name.removesuffix('.ome.zarr')})")
         if titles.count(cell.title) > 1
         else cell
         for cell in named
     ]
+
+
+def rows_and_columns(cells: Sequence[CellMap]) -> tuple[int, int]:
+    """The shape of the grid: a row a section where all have as many cells; else -1, which lets napari choose."""
+    sections = [cell.section for cell in cells]
+    each = [sections.count(section) for section in dict.fromkeys(sections)]
+    in_order = sections == [section for section in dict.fromkeys(sections) for _ in range(each[0])]
+    return (len(each), each[0]) if len(each) > 1 and in_order else (-1, -1)
 
 
 def on_one_scale(cells: Sequence[CellMap], contrast: Contrast) -> list[CellMap]:

@@ -1,5 +1,6 @@
 """The Compare tab: maps beside each other, two under a curtain or in turn, a fibre under all of them, and how far they agree."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,10 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QPush
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
 from napari_mitoxai.fibres.relevance import POOLED
+from napari_mitoxai.napari.aggregate_box import AggregateBox
+from napari_mitoxai.napari.agreement_box import AgreementBox
+from napari_mitoxai.napari.arrangement import Compared
+from napari_mitoxai.napari.arrangement_box import ArrangementBox
 from napari_mitoxai.napari.compare_cells import (
     CellMap,
     Contrast,
@@ -22,12 +27,14 @@ from napari_mitoxai.napari.compare_planes import Ingredient
 from napari_mitoxai.napari.comparison import BLINK, BLINK_KEY, SIDE_BY_SIDE, SWIPE, SWIPE_KEY
 from napari_mitoxai.napari.fibre_readout import FibreReadout
 from napari_mitoxai.napari.fields import wrapping
+from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.map_tree import MapTree
 from napari_mitoxai.napari.opening import open_section
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
+from napari_mitoxai.tasks.agree import EVERY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +49,8 @@ class ComparePanel(TaskPanel):
 
     def __init__(self, state: WindowState) -> None:
         super().__init__(state, "compare_panel")
-        self._comparison = state.comparison
+        self.comparison = state.comparison
+        self._then: Callable[[], None] | None = None
         self._missing = wrapped(name="what_is_missing")
         self.maps = MapTree(state)
         self._channel = _box("compared_channel", "Whose relevance the maps show. A map that does not tell channels apart has one cell in any case.")  # fmt: skip
@@ -66,7 +74,7 @@ class ComparePanel(TaskPanel):
         self._leave = QPushButton("Leave")
         self._leave.setObjectName("leave_comparison")
         self._leave.setToolTip("Puts layers, grid and view back as they were.")
-        self._leave.clicked.connect(lambda _: self._comparison.end())
+        self._leave.clicked.connect(lambda _: self.comparison.end())
         self.add(self._missing)
         self.add(self.maps)
         self._column.addLayout(rows)
@@ -77,14 +85,20 @@ class ComparePanel(TaskPanel):
         self.add(self._two)
         self.readout = FibreReadout(state)
         self.add(self.readout)
+        self.agreement = AgreementBox(state, self.maps)
+        self.agreement.pair_chosen.connect(self._on_pair_chosen)
+        self.add(self.agreement)
+        self.add(folded("Combine checkpoints", "combine_checkpoints", AggregateBox(state, self.maps)))
+        self.arrangement = ArrangementBox(state, self)
+        self.add(self.arrangement)
         self._column.addStretch(1)
         self.maps.changed.connect(self._on_maps)
-        self._contrast.activated.connect(lambda _: self._comparison.set_contrast(self.contrast))
-        self._score.activated.connect(lambda _: self._comparison.set_score(self._score.currentText()))
-        self._outlines.toggled.connect(self._comparison.set_outlined)
+        self._contrast.activated.connect(lambda _: self.comparison.set_contrast(self.contrast))
+        self._score.activated.connect(lambda _: self.comparison.set_score(self._score.currentText()))
+        self._outlines.toggled.connect(self.comparison.set_outlined)
         state.section_changed.connect(self._on_layers)
         state.layers_changed.connect(self._on_layers)
-        self._comparison.changed.connect(self._on_comparison)
+        self.comparison.changed.connect(self._on_comparison)
         # maps take their final name when explaining has ended, without a sign from their layers
         self._afterwards = QTimer(self)
         self._afterwards.setSingleShot(True)
@@ -117,7 +131,7 @@ class ComparePanel(TaskPanel):
         self._curtain = QSlider(Qt.Orientation.Horizontal)
         self._curtain.setObjectName("curtain")
         self._curtain.setRange(0, _SLIDER)
-        self._curtain.valueChanged.connect(lambda value: self._comparison.move_curtain(value / _SLIDER))
+        self._curtain.valueChanged.connect(lambda value: self.comparison.move_curtain(value / _SLIDER))
         rows.addRow("Curtain", self._curtain)
         for box in (self._first, self._second):
             box.activated.connect(lambda _: self._on_pair())
@@ -175,14 +189,43 @@ class ComparePanel(TaskPanel):
     def _start(self) -> None:
         self.compare(self.choices())
 
-    def compare(self, choices: list[MapChoice], on_done: Any = None) -> None:
+    def compare_again(self, compared: Compared, look: Callable[[], None]) -> None:
+        """Show a comparison of an arrangement.
+
+        Parameters
+        ----------
+        compared : Compared
+        look : callable
+            Moves the view, when all cells are there.
+        """
+        for each in compared.maps:
+            if each.store not in self.maps.stores():
+                self.maps.add(each.store)
+        self.maps.choose([(each.store, each.method) for each in compared.maps])
+        self._contrast.setCurrentText(compared.contrast.value)
+        self._outlines.setChecked(compared.outlined)
+
+        def then() -> None:
+            comparison = self.comparison
+            comparison.set_score(compared.score)
+            comparison.move_curtain(compared.curtain)
+            comparison.pair = compared.pair
+            if compared.mode == SWIPE:
+                comparison.swipe(*compared.pair)
+            elif compared.mode == BLINK:
+                comparison.blink(*compared.pair)
+            look()
+
+        self.compare([MapChoice(Path(each.store), each.method, each.channel) for each in compared.maps], then)
+
+    def compare(self, choices: list[MapChoice], then: Callable[[], None] | None = None) -> None:
         """Show maps beside each other, as the tab says.
 
         Parameters
         ----------
         choices : list of MapChoice
-        on_done : callable, optional
-            Called when all cells were asked for.
+        then : callable, optional
+            Called when all cells are there.
         """
         contrast, outlined = self.contrast, self.outlined
         known = self._open_tissues()
@@ -210,10 +253,9 @@ class ComparePanel(TaskPanel):
 
         def show(done: tuple[list[CellMap], dict[str, Tissue]]) -> None:
             cells, tissues = done
-            self._comparison.begin(cells, tissues, outlined=outlined)
-            self._comparison.set_score(self._score.currentText())
-            if on_done is not None:
-                on_done()
+            self.comparison.begin(cells, tissues, outlined=outlined)
+            self.comparison.set_score(self._score.currentText())
+            self._then = then
 
         self._state.runner.run("Comparing", work, on_done=show)
 
@@ -236,7 +278,7 @@ class ComparePanel(TaskPanel):
         }
 
     def _on_comparison(self) -> None:
-        comparison = self._comparison
+        comparison = self.comparison
         self._leave.setEnabled(comparison.active)
         done, of = comparison.progress
         self._says.setText(f"Showing map {done + 1} of {of}…" if done < of else "")
@@ -261,18 +303,63 @@ class ComparePanel(TaskPanel):
         if titles:
             self._first.setCurrentIndex(comparison.pair[0])
             self._second.setCurrentIndex(comparison.pair[1])
+        if complete and self._then is not None:
+            then, self._then = self._then, None
+            then()
         self._curtain.blockSignals(True)
         self._curtain.setValue(round(comparison.curtain * _SLIDER))
         self._curtain.blockSignals(False)
 
     def _on_pair(self) -> None:
         pair = self._first.currentIndex(), self._second.currentIndex()
-        self._comparison.pair = pair
-        if self._comparison.mode != SIDE_BY_SIDE:
-            self._choose_mode(self._comparison.mode)
+        self.comparison.pair = pair
+        if self.comparison.mode != SIDE_BY_SIDE:
+            self._choose_mode(self.comparison.mode)
+
+    def _on_pair_chosen(self, section: str, first: str, second: str) -> None:
+        """Two methods of the agreement's table, under a curtain; if they are not compared now, they will be.
+
+        Parameters
+        ----------
+        section : str
+            A section's name, or `EVERY`: then the first that has both.
+        first, second : str
+            As `mitoxai agree` names them.
+        """
+        chosen = [choice for choice in self._named(section, first, second) if choice is not None]
+        if len(chosen) < 2:
+            show_info(
+                f"The maps by {first} and {second} are not in the list above any more: add their store again."
+            )
+            return
+        cells = [cell.choice for cell in self.comparison.cells]
+        if self.comparison.complete and all(choice in cells for choice in chosen):
+            self._first.setCurrentIndex(cells.index(chosen[0]))
+            self._second.setCurrentIndex(cells.index(chosen[1]))
+            self._choose_mode(SWIPE)
+        else:
+            self.compare(chosen, lambda: self.comparison.swipe(0, 1))
+
+    def _named(self, section: str, *names: str) -> list[MapChoice | None]:
+        """The maps, channels summed, that a table names: by the method, with the store's name behind it where several have it."""
+        about = {store: self.maps.section_of(store) for store in self.maps.stores()}
+        for wanted in [section] if section != EVERY else dict.fromkeys(about.values()):
+            found: list[MapChoice | None] = []
+            for name in names:
+                every = [
+                    MapChoice(Path(store), method)
+                    for store, own in about.items()
+                    if own == wanted
+                    for method in self.maps.methods_of(store)
+                    if name in (method, f"{method} ({Path(store).name.removesuffix('.ome.zarr')})")
+                ]
+                found.append(every[0] if every else None)
+            if all(found):
+                return found
+        return [None] * len(names)
 
     def _choose_mode(self, mode: str) -> None:
-        comparison, pair = self._comparison, (self._first.currentIndex(), self._second.currentIndex())
+        comparison, pair = self.comparison, (self._first.currentIndex(), self._second.currentIndex())
         try:
             if mode == SWIPE:
                 comparison.swipe(*pair)

@@ -3,33 +3,40 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 from napari.layers import Image
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.napari.compare_cells import (
+    MOST,
     CellMap,
     Contrast,
     Tissue,
     layers_of_cell,
     on_one_scale,
+    rows_and_columns,
 )
 from napari_mitoxai.napari.compare_planes import CompositePlane, CurtainedPlane
 
 if TYPE_CHECKING:
     from napari_mitoxai.napari.state import WindowState
 
-SIDE_BY_SIDE, SWIPE, BLINK = "side by side", "swipe", "blink"
+Mode = Literal["side by side", "swipe", "blink"]
+SIDE_BY_SIDE: Final = "side by side"
+SWIPE: Final = "swipe"
+BLINK: Final = "blink"
 BLINK_KEY, SWIPE_KEY = "Shift-B", "Shift-S"
 _BLINK_MS = 700
 _SETTLE_MS = 400
 _GAP_PX = 4  # between cells
-_BAR = {"position": "bottom_left", "size": (10.0, 80.0), "font_size": 8.0, "box": True, "visible": True}
-_NAME = {"font_size": 9.0, "box": True, "visible": True}
-_SCALE_BAR = ("visible", "gridded", "box")
+_BAR = {"position": "bottom_right", "size": (10.0, 80.0), "font_size": 8.0, "box": True, "visible": True}
+_NAME = {"box": True, "visible": True}
+_LETTERS = {4: 9.0, 6: 7.0, MOST: 6.0}  # points, by the number of cells up to which there is room
+_SCALE_BAR = ("gridded", "box", "visible")  # in the order in which they can be put back
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,9 @@ class Comparison(QObject):
         self._layers: list[list[Any]] = []  # of each cell, from below
         self._waiting: list[CellMap] = []
         self._pause = ExitStack()
-        self._outlined = True
-        self.mode = SIDE_BY_SIDE
+        self._outlined, self._depth = True, 3  # layers of a cell
+        self._fitted: tuple[tuple[float, ...], float] | None = None
+        self.mode: Mode = SIDE_BY_SIDE
         self.pair = (0, 1)
         self._curtain = 0.5
         self._second = False  # which of two blinks
@@ -101,6 +109,10 @@ class Comparison(QObject):
     def curtain(self) -> float:
         """Where the curtain hangs: 0 at the left edge of the maps, 1 at the right."""
         return self._curtain
+
+    def visible_before(self, layer: Any) -> bool:
+        """Whether a layer was visible before maps were compared; whether it is, if none are."""
+        return bool(self._before.visible.get(layer, layer.visible) if self._before else layer.visible)
 
     def cell_at(self, viewbox: tuple[int, int] | None) -> CellMap | None:
         """The cell that napari's grid has at a row and column; in the other modes the first of the two that are shown."""
@@ -141,6 +153,7 @@ class Comparison(QObject):
             return
         if self.active:
             self._pause.close()
+            viewer.canvas.grid.enabled = False
             with viewer.layers.batched_update():
                 self._remove_layers()
         else:
@@ -151,14 +164,9 @@ class Comparison(QObject):
             layer.visible = False
         self._cells, self._tissues, self._layers = list(cells), dict(tissues), []
         self._outlined = outlined
-        any_fibres = any(tissue.labels is not None for tissue in tissues.values())
+        self._depth = 3 if any(tissue.labels is not None for tissue in tissues.values()) else 2
         self._waiting, self.mode, self.pair = list(cells), SIDE_BY_SIDE, (0, min(1, len(cells) - 1))
         self._curtain = 0.5
-        grid = viewer.canvas.grid
-        grid.stride, grid.shape, grid.spacing = 3 if any_fibres else 2, (-1, -1), _GAP_PX
-        grid.enabled = True
-        bar = viewer.canvas.overlays.scale_bar
-        bar.gridded = bar.box = bar.visible = True
         viewer.bind_key(BLINK_KEY, self._on_blink_key, overwrite=True)
         viewer.bind_key(SWIPE_KEY, self._on_swipe_key, overwrite=True)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -188,17 +196,17 @@ class Comparison(QObject):
             viewer.layers.selection.active = before.active
         for key in (BLINK_KEY, SWIPE_KEY):
             viewer.bind_key(key, None)
-        self._cells, self._tissues = [], {}
+        self._cells, self._tissues, self.mode = [], {}, SIDE_BY_SIDE
         self.changed.emit()
 
     def _look(self) -> _Before:
         viewer = self._state.viewer
-        grid, camera, bar = viewer.canvas.grid, viewer.scene.camera, viewer.canvas.overlays.scale_bar
+        grid, bar = viewer.canvas.grid, viewer.canvas.overlays.scale_bar
         return _Before(
             {layer: layer.visible for layer in viewer.layers},
             viewer.layers.selection.active,
             (grid.enabled, grid.stride, grid.shape, grid.spacing),
-            (camera.center, camera.zoom),
+            self._view(),
             {name: getattr(bar, name) for name in _SCALE_BAR},
         )
 
@@ -226,23 +234,45 @@ class Comparison(QObject):
         own: list[Any] = []
         self._layers.append(own)
         place = sum(len(each) for each in self._layers)
-        outlined = viewer.canvas.grid.stride == 3
         own += [
             Image(data, **keywords)
-            for data, keywords, _ in layers_of_cell(cell, self._tissues[cell.section], outlined=outlined)
+            for data, keywords, _ in layers_of_cell(
+                cell, self._tissues[cell.section], outlined=self._depth == 3
+            )
         ]
+        letters = next(size for most, size in _LETTERS.items() if len(self._cells) <= most)
         own[1].colorbar.update(_BAR)
-        own[1].name_overlay.update(_NAME)
+        own[1].name_overlay.update({**_NAME, "font_size": letters})
         for number, layer in enumerate(own):
             layer.visible = number < 2 or self._outlined
             viewer.layers.insert(place + number, layer)
         if self._waiting:
             self._next.start()
         else:
-            self._pause.close()
-            viewer.fit_to_view(layers=self._layers[0][:1])
-            self._settle.start()
+            self._arrange()
         self.changed.emit()
+
+    def _arrange(self) -> None:
+        """Give each cell its place; only now, since napari would draw a grid that it has not made yet."""
+        canvas = self._state.viewer.canvas
+        canvas.grid.stride, canvas.grid.spacing = self._depth, _GAP_PX
+        canvas.grid.shape = rows_and_columns(self._cells)
+        canvas.grid.enabled = True
+        self._pause.close()
+        bar = canvas.overlays.scale_bar
+        bar.visible = bar.box = True
+        bar.gridded = True  # napari looks for the bar of each cell as soon as a gridded one is visible
+        self._fit()
+        self._settle.start()
+
+    def _fit(self) -> None:
+        """Show the whole of the first section."""
+        self._state.viewer.fit_to_view(layers=self._layers[0][:1])
+        self._fitted = self._view()
+
+    def _view(self) -> tuple[tuple[float, ...], float]:
+        camera = self._state.viewer.scene.camera
+        return tuple(camera.center), camera.zoom
 
     def _redraw_tissue(self) -> None:
         """Draw composites anew until the overviews that they are made of are whole."""
@@ -337,12 +367,13 @@ class Comparison(QObject):
         except MitoxaiError as error:
             show_info(str(error))
 
-    def _set_mode(self, mode: str) -> None:
+    def _set_mode(self, mode: Mode) -> None:
         viewer = self._state.viewer
         if not self.complete or viewer is None:
             return
         self.mode = mode
         self._blink.stop()
+        room = np.array(viewer.canvas.viewbox_size(viewer.layers))
         with viewer.layers.batched_update():
             for index, own in enumerate(self._layers):
                 if mode == SWIPE and index in self.pair:
@@ -351,6 +382,11 @@ class Comparison(QObject):
                     own[1].data = self._cells[index].shown()
             self._show()
             viewer.canvas.grid.enabled = mode == SIDE_BY_SIDE
+        if self._view() == self._fitted:
+            self._fit()
+        else:  # what was in view stays in view, as large as there is room now
+            now = np.array(viewer.canvas.viewbox_size(viewer.layers))
+            viewer.scene.camera.zoom *= float(np.min(now / room))
         if mode == BLINK:
             self._blink.start()
         self.changed.emit()

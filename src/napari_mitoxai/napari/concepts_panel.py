@@ -21,6 +21,7 @@ from napari_mitoxai.fibres.queries import fibres_where
 from napari_mitoxai.imc import Section, split_address
 from napari_mitoxai.napari.concept_list import COLOURS, ConceptList
 from napari_mitoxai.napari.concept_places import counted_remarks, fibre_places, shape_places
+from napari_mitoxai.napari.concept_readout_box import ConceptReadoutBox
 from napari_mitoxai.napari.concept_test_box import ConceptTestBox
 from napari_mitoxai.napari.drawing import outlines_in, shapes_on_top, start_drawing
 from napari_mitoxai.napari.fibre_table import selected_in
@@ -66,6 +67,7 @@ class ConceptsPanel(TaskPanel):
         others = [name for name in ConceptsFromTableParameters.model_fields if name not in _SHOWN]
         self.form = Form(ConceptsFromTableParameters, leave_out=others, browse={"out": "save"})
         self.test = ConceptTestBox(state, self.saved)
+        self.readout = ConceptReadoutBox(state)
         self.add(self._missing)
         self.add(self._name)
         shapes = self.starter("Add drawn shapes", "add_shapes", self._add_shapes, ready=self._has_section)
@@ -96,6 +98,7 @@ class ConceptsPanel(TaskPanel):
             self.starter("Save the set", "save_concepts", self._save, ready=lambda: bool(self._examples))
         )
         self.add(folded("Test on the model in use", "concept_test", self.test))
+        self.add(folded("Read out a model with axes of concepts", "concept_readout", self.readout))
         self._column.addStretch(1)
         state.section_changed.connect(self._on_section)
         state.layers_changed.connect(self._on_layers)

@@ -103,9 +103,15 @@ class Workspace(_Dock):
         self._layout.addLayout(titles)
         self._layout.addWidget(self.tabs, 1)
 
+    @property
+    def tab(self) -> str:
+        """The tab in front."""
+        return list(_PANELS)[self.tabs.currentIndex()]
+
     def show_tab(self, title: str) -> None:
-        """Bring a tab to the front."""
-        self.tabs.setCurrentIndex(list(_PANELS).index(title))
+        """Bring a tab to the front; nothing happens if there is no such tab."""
+        if title in _PANELS:
+            self.tabs.setCurrentIndex(list(_PANELS).index(title))
 
 
 class _OneDock(_Dock):

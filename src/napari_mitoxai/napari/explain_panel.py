@@ -13,6 +13,7 @@ from napari_mitoxai.napari.area_chooser import AreaChooser
 from napari_mitoxai.napari.blend_box import BlendBox
 from napari_mitoxai.napari.call_box import fibres_of
 from napari_mitoxai.napari.fields import wrapping
+from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.libraries import load_libraries
 from napari_mitoxai.napari.method_settings import MethodSettings
@@ -23,11 +24,13 @@ from napari_mitoxai.napari.runner import Outcome
 from napari_mitoxai.napari.shown_channel import ShownChannel
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
+from napari_mitoxai.napari.trust_box import TrustBox
 from napari_mitoxai.tasks.explain import ExplainParameters, ExplainResult, explain_one
 
 if TYPE_CHECKING:
     from napari_mitoxai.napari.runs import RunSummary
 
+_WHAT_PLACES_ARE = "1st, 2nd …: place in finding a planted truth. Hover over a method for more."
 _USUAL = ("grad_cam", "guided_backprop", "lrp_epsilon")
 # what this tab has widgets of its own for
 _FILLED_IN = (
@@ -65,6 +68,7 @@ class ExplainPanel(TaskPanel):
             ExplainParameters, leave_out=_FILLED_IN, choices={"methods": choices}, browse={"out": "save"}
         )
         self.form.set_values({"methods": list(_USUAL)})
+        self.form.add_note("methods", wrapped(_WHAT_PLACES_ARE, "planted_truth", dim=True))
         self._missing = wrapped(name="what_is_missing")
         self._target, self._against = _class_box("target"), _class_box("against")
         self._area = AreaChooser(state)
@@ -82,6 +86,7 @@ class ExplainPanel(TaskPanel):
         shown = QFormLayout()
         shown.addRow("Show relevance of", ShownChannel(state))
         self._column.addLayout(shown)
+        self.add(folded("Trust: check these maps", "trust", TrustBox(state)))
         self.add(BlendBox(state))
         self._column.addStretch(1)
         state.section_changed.connect(self._on_section)

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,21 @@ _CUT = "cut"
 _BY_HAND = "classes_by_hand"
 
 
+def classes_by_hand(layer: Any) -> dict[int, str]:
+    """The classes that a person gave to fibres, kept with their layer."""
+    kept: dict[int, str] = layer.metadata.setdefault(METADATA_KEY, {}).setdefault(_BY_HAND, {})
+    return kept
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What undoing takes back beside pixels."""
+
+    pixels: int  # changes of pixels there were, this one with them
+    with_pixels: bool
+    classes: dict[int, str]  # by hand, before
+
+
 class FibreEditor(QGroupBox):
     """Buttons for the fibres that are shown; painting and erasing are napari's own tools."""
 
@@ -47,6 +63,7 @@ class FibreEditor(QGroupBox):
         self._layer: Any = None
         self._saved = 0
         self._selected: list[int] = []
+        self._steps: list[_Step] = []
         self._about = wrapped(
             "Shift-click fibres to select them. Paint and erase with napari's tools for labels.",
             "how_to_edit",
@@ -68,7 +85,7 @@ class FibreEditor(QGroupBox):
             ),
             ("Split", "split", self._draw_cut, "Draw a line across a fibre: it becomes two."),
             ("Delete", "delete", self._delete, "Remove the selected fibres."),
-            ("Undo", "undo", self._undo, "Take back the last change; napari's Ctrl+Z does the same."),
+            ("Undo", "undo", self._undo, "Take back the last change, of classes too; Ctrl+Z does the same."),
         )
         for index, (text, name, action, tip) in enumerate(buttons):
             grid.addWidget(_button(text, name, action, tip), index // 2, index % 2)
@@ -108,10 +125,11 @@ class FibreEditor(QGroupBox):
         if self._layer is not None and self._on_press in self._layer.mouse_drag_callbacks:
             self._layer.mouse_drag_callbacks.remove(self._on_press)
         self._layer = layer
-        self._selected = []
+        self._selected, self._steps = [], []
         self.setVisible(layer is not None)
         if layer is not None:
             layer.mouse_drag_callbacks.append(self._on_press)
+            layer.bind_key("Control-Z", lambda _: self._undo(), overwrite=True)  # classes too
             self._saved = self._state_now()
             self._show_selection()
 
@@ -129,8 +147,7 @@ class FibreEditor(QGroupBox):
 
     def _by_hand(self) -> dict[int, str]:
         """The classes that a person gave, kept with the layer."""
-        kept: dict[int, str] = self._layer.metadata.setdefault(METADATA_KEY, {}).setdefault(_BY_HAND, {})
-        return kept
+        return classes_by_hand(self._layer)
 
     # --- selecting --------------------
 
@@ -167,10 +184,12 @@ class FibreEditor(QGroupBox):
     # --- editing --------------------
 
     def _apply(self, edit: Edit) -> None:
+        before = dict(self._by_hand())
         for fibre in edit.changed:  # a new one may have the number of one that was deleted, but not its class
             if not (self._layer.data == fibre).any():
                 self._by_hand().pop(fibre, None)
         self._layer.data_setitem(edit.where, edit.values)
+        self._steps.append(_Step(self._pixel_changes(), True, before))
         there = [fibre for fibre in edit.changed if (self._layer.data == fibre).any()]
         self.select(there)
 
@@ -180,13 +199,25 @@ class FibreEditor(QGroupBox):
     def _delete(self) -> None:
         self._apply(delete(self._layer.data, self._selected))
 
+    def _pixel_changes(self) -> int:
+        return len(self._layer._undo_history)  # napari keeps it to itself
+
     def _undo(self) -> None:
-        self._layer.undo()
+        changes = self._pixel_changes()
+        self._steps = [step for step in self._steps if step.pixels <= changes]
+        # paint has no step of its own
+        step = self._steps.pop() if self._steps and self._steps[-1].pixels == changes else None
+        if step is None or step.with_pixels:
+            self._layer.undo()
+        if step is not None:
+            self._by_hand().clear()
+            self._by_hand().update(step.classes)
         self.select([])
 
     def _set_class(self) -> None:
         if not self._selected:
             raise MitoxaiError("No fibre is selected: Shift-click on one first.")
+        self._steps.append(_Step(self._pixel_changes(), False, dict(self._by_hand())))
         self._by_hand().update(dict.fromkeys(self._selected, self._kind.currentText()))
         self._show_selection()
 

@@ -72,6 +72,15 @@ class _Combo(_NoWheel, QComboBox):
     pass
 
 
+def choice_box(name: str) -> QComboBox:
+    """An empty box of choices that does not widen the dock with the longest of them."""
+    box = QComboBox()
+    box.setObjectName(name)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(8)
+    return box
+
+
 class _ScientificSpin(_NoWheel, QDoubleSpinBox):
     """A number as people write it: 0.001, 1e-05, 50."""
 

@@ -312,6 +312,11 @@ class FigurePanel(TaskPanel):
             self._shown = wanted
             self._draw(wanted)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the preview shows what is chosen now."""
+        return not self._state.runner.busy and self._shown is not None and self._shown == self.spec()
+
     def _draw(self, spec: FigureSpec) -> None:
         inputs = self._inputs
 

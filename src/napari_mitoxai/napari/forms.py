@@ -78,6 +78,11 @@ class Form(QWidget, Generic[Model]):
             layout.addWidget(_more(more))
         self.reset()
 
+    def add_note(self, name: str, widget: QWidget) -> None:
+        """Put a widget right below a field that is not folded away, over the whole width."""
+        row = self._plain.getWidgetPosition(self.field(name))[0]
+        self._plain.insertRow(row + 1, widget)
+
     def add_row(self, title: str, widget: QWidget) -> None:
         """Add a row that the model does not have, above *More*."""
         self._plain.addRow(title, widget)

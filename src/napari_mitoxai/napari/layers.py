@@ -16,6 +16,7 @@ from napari_mitoxai.napari.overview import Enlarged, Overview
 from napari_mitoxai.napari.planes import HalvedPlane, ShownPlane
 from napari_mitoxai.napari.pyramids import has_slow_pieces, needs_pyramid
 from napari_mitoxai.napari.styles import COMPLEXES, FIBRE_OUTLINE, channel_colormap, map_colormap
+from napari_mitoxai.trust.recorded import FAILS, sanity_failures
 
 if TYPE_CHECKING:
     from napari_mitoxai.explain.store import MapStore
@@ -26,6 +27,8 @@ UNITS = ("um", "um")
 _COARSEST = 700  # pixels; a level that fits in this is the last: less than a screen
 _EMPTY_LIMIT = 1e-6
 _UNKNOWN_LIMITS = (0.0, 10.0)  # until an overview tells
+
+_MARK = f" ({FAILS})"
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 Plane = ShownPlane | HalvedPlane | Enlarged
@@ -63,6 +66,10 @@ class LayerFacts:
         """``C01 / lrp_epsilon / patient``."""
         return " / ".join(part for part in (self.section, self.what, self.how) if part)
 
+    def marked(self, *, fails_sanity: bool) -> str:
+        """The name that a map's layer has: one that fails the sanity check says so."""
+        return self.name + (_MARK if fails_sanity else "")
+
     def metadata(self, **more: Any) -> dict[str, Any]:
         """For ``layer.metadata``: plain values, so that they can be saved with the layer."""
         return {METADATA_KEY: {**self.__dict__, **more}}
@@ -74,6 +81,11 @@ def facts_of(layer: Any) -> LayerFacts | None:
     if not isinstance(kept, dict) or not {"kind", "section", "path", "what"} <= kept.keys():
         return None
     return LayerFacts(*(str(kept.get(field, "")) for field in LayerFacts.__dataclass_fields__))
+
+
+def unmarked(name: str) -> str:
+    """The name of a layer without what `LayerFacts.marked` adds."""
+    return name.replace(_MARK, "")
 
 
 def shown_first(panel: Panel) -> list[int]:
@@ -281,6 +293,7 @@ def store_layers(store: "MapStore") -> list[LayerTuple]:
         As `napari_mitoxai.explain.open_maps` gives it. Planes of a map are summed: what the model sees in all channels.
     """
     section = store.info["section"]
+    failures = sanity_failures(store.path)
     layers = []
     for index, method in enumerate(store.methods):
         levels = [level.sum(0) for level in store.levels(method)]
@@ -294,6 +307,7 @@ def store_layers(store: "MapStore") -> list[LayerTuple]:
             translate_um=(store.grid.translate_um,) * 2,
             provenance=store.info,
         )
+        layer[1]["name"] = facts.marked(fails_sanity=method in failures)
         layer[1]["visible"] = index == len(store.methods) - 1
         layers.append(layer)
     return layers

@@ -39,6 +39,7 @@ class MapTree(QWidget):
         self._state = state
         self._added: list[str] = []
         self._channels: dict[str, list[str]] = {}
+        self._sections: dict[str, str] = {}
         self._tree = QTreeWidget()
         self._tree.setObjectName("maps")
         self._tree.setHeaderHidden(True)
@@ -79,6 +80,19 @@ class MapTree(QWidget):
     def stores(self) -> list[str]:
         """The paths of all stores in it."""
         return [str(item.data(0, _METHOD)) for item in self._stores()]
+
+    def methods_of(self, store: str) -> list[str]:
+        """The methods of a store, ticked or not."""
+        return [
+            str(child.data(0, _METHOD))
+            for item in self._stores()
+            if item.data(0, _METHOD) == store
+            for child in _children(item)
+        ]
+
+    def section_of(self, store: str) -> str:
+        """The name of a store's section."""
+        return self._sections[store]
 
     def channels(self) -> list[str]:
         """The channels that ticked maps tell apart."""
@@ -150,6 +164,7 @@ class MapTree(QWidget):
             self._added = [each for each in self._added if each != path]
             return
         item = QTreeWidgetItem([f"{store.info['section']['name']}, {store.explained} ({store.path.name})"])
+        self._sections[path] = str(store.info["section"]["name"])
         item.setData(0, _METHOD, path)
         item.setToolTip(0, path)
         self._tree.addTopLevelItem(item)

@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.notifications import show_info
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback
+from napari_mitoxai.fibres.identity import centres, of_these_fibres
+from napari_mitoxai.fibres.table_reading import CARRIED
+from napari_mitoxai.fibres.tables import KEYS
 from napari_mitoxai.imc import Section
-from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres, columns_to_colour, put_table
+from napari_mitoxai.napari.fibre_editor import classes_by_hand
+from napari_mitoxai.napari.fibre_legend import FibreLegend
+from napari_mitoxai.napari.fibre_table import (
+    OUTLINES,
+    colour_fibres,
+    coloured_by,
+    columns_to_colour,
+    drop_columns,
+    put_table,
+)
+from napari_mitoxai.napari.fields import choice_box
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.panel import TaskPanel
@@ -24,6 +37,8 @@ from napari_mitoxai.tasks.measure import MeasureParameters, measure_and_write
 from napari_mitoxai.tasks.oxphos import OxphosParameters, OxphosResult, call_and_write
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_mitoxai.fibres.oxphos import Calls
     from napari_mitoxai.napari.mito_canvas import Key, MitoCanvas
 
@@ -40,14 +55,19 @@ class OxphosPanel(TaskPanel):
         self._chosen: set[Key] = set()
         self._canvas: MitoCanvas | None = None
         self._notes: list[str] = []
-        self._filled = (0, 0)  # the layer that has the calls in its features, and which calls
+        self._filled = (0, 0)  # the layer that was looked at for the calls, and which calls
+        self._unfit = ""  # why the calls are not those of the fibres that are shown
         self._missing = wrapped(name="what_is_missing")
         others = [name for name in MeasureParameters.model_fields if name not in _MEASURING]
         self.measuring = Form(MeasureParameters, leave_out=others, browse={"out": "save"})
         self._measured = wrapped(name="fibres_measured")
         self.tables = TableList()
         self.calling = Form(OxphosParameters, leave_out=("tables", "long", "plot"), browse={"out": "save"})
-        self._protein, self._subject, self._colour = _box("protein"), _box("subject"), _box("colour_by")
+        self._protein, self._subject, self._colour = (
+            choice_box("protein"),
+            choice_box("subject"),
+            choice_box("colour_by"),
+        )
         self._shown = QWidget()
         self._shown_rows = QFormLayout(self._shown)
         self._shown_rows.setContentsMargins(0, 0, 0, 0)
@@ -70,6 +90,8 @@ class OxphosPanel(TaskPanel):
         self.add(self._shown)
         colours = QFormLayout()
         colours.addRow("Colour fibres by", self._colour)
+        self._legend = FibreLegend(self._follow_colours)
+        colours.addRow(self._legend)
         self._column.addLayout(colours)
         self._save_plot, self._save_table = QPushButton("Save plot…"), QPushButton("Save selected…")
         self._save_plot.setObjectName("save_plot")
@@ -114,6 +136,7 @@ class OxphosPanel(TaskPanel):
         self._missing.setText(text)
         self._missing.setVisible(bool(text))
         self._offer_colours()
+        self._legend.follow(self._layer())
         self.refresh_starters()
 
     def _on_tables(self) -> None:
@@ -132,16 +155,17 @@ class OxphosPanel(TaskPanel):
         source = Path(facts.source) if facts is not None and facts.source else section.path
         parameters = self.measuring.parameters(section=section.address, fibres=source)
         labels = np.array(layer.data)  # as they are now: they may be edited while they are measured
+        by_hand = dict(classes_by_hand(layer))
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> Any:
-            return measure_and_write(parameters, labels, progress, cancel)
+            return measure_and_write(parameters, labels, by_hand, progress=progress, cancel=cancel)
 
         def show(done: Any) -> None:
             result, table = done
             put_table(layer, table)
             self._filled = (0, 0)
             self._measured.setText(
-                f"<b>{result.fibres:,} fibres measured</b>, kept in {escape(result.table.name)}; napari's feature table and the pointer show them."
+                f"<b>{result.fibres:,} fibres measured</b>, {result.classes.get('analysable', 0):,} of them analysable, {result.near_empty:,} next to empty; kept in {escape(result.table.name)}; napari's feature table and the pointer show them."
             )
             self._measured.setToolTip(str(result.table))
             self.tables.add(result.table)
@@ -154,6 +178,8 @@ class OxphosPanel(TaskPanel):
     # --- calling --------------------
 
     def _call(self) -> None:
+        if not self._state.runner.busy:
+            self._forget()  # what was called before does not stand for a call that fails
         parameters = self.calling.parameters(tables=self.tables.paths())
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> "tuple[OxphosResult, Calls]":
@@ -162,6 +188,20 @@ class OxphosPanel(TaskPanel):
             return call_and_write(parameters, progress, cancel)
 
         self._state.runner.run("Calling OXPHOS status", work, on_done=self._on_called, step=parameters)
+
+    def _forget(self) -> None:
+        """Take the last calls away, from the fibres too."""
+        if self._calls is None:
+            return
+        layer = self._layer()
+        if layer is not None:
+            names = [str(name) for name in self._calls.fibres if name not in (*KEYS, *CARRIED)]
+            drop_columns(layer, names)
+            if coloured_by(layer) in names:
+                colour_fibres(layer, OUTLINES)
+        self._calls, self._chosen, self._filled, self._unfit = None, set(), (0, 0), ""
+        self._shown.setVisible(False)
+        self._offer_colours()
 
     def _on_called(self, done: "tuple[OxphosResult, Calls]") -> None:
         result, self._calls = done
@@ -212,7 +252,8 @@ class OxphosPanel(TaskPanel):
         canvas.show_plot(mito_plot(calls, protein, subject))
         canvas.mark(self._chosen)
         rows = calls.subjects[calls.subjects["protein"] == protein]
-        self._summary.setText(_told(rows, subject) + "".join(f"<br>{escape(note)}" for note in self._notes))
+        notes = [*([self._unfit] if self._unfit else []), *self._notes]
+        self._summary.setText(_told(rows, subject) + "".join(f"<br>{escape(note)}" for note in notes))
         if self._colour.currentText().endswith("_status"):
             self._colour.setCurrentText(f"{protein}_status")
 
@@ -228,7 +269,8 @@ class OxphosPanel(TaskPanel):
         layer, section = self._layer(), self._state.section
         if layer is None or section is None:
             return
-        here = [fibre for name, fibre in self._chosen if name == section.name]
+        joined = not self._unfit
+        here = [fibre for name, fibre in self._chosen if joined and name == section.name]
         colour_fibres(layer, self._colour.currentText() or OUTLINES, here)
 
     def _offer_colours(self) -> None:
@@ -237,8 +279,8 @@ class OxphosPanel(TaskPanel):
         if layer is not None and section is not None and calls is not None:
             own = calls.fibres[calls.fibres["section"] == section.name]
             if len(own) and self._filled != (id(layer), id(calls)):
-                put_table(layer, own)
                 self._filled = (id(layer), id(calls))
+                self._join(layer, own, section)
         names = [OUTLINES, *(columns_to_colour(layer) if layer is not None else [])]
         if names == [self._colour.itemText(place) for place in range(self._colour.count())]:
             return
@@ -247,6 +289,26 @@ class OxphosPanel(TaskPanel):
         self._colour.clear()
         self._colour.addItems(names)
         self._colour.setCurrentText(current if current in names else OUTLINES)
+        self._colour.blockSignals(False)
+
+    def _join(self, layer: Any, own: "pd.DataFrame", section: Section) -> None:
+        """Put the calls of this section into the features of its fibres, if they are of these fibres."""
+        try:
+            own, note = of_these_fibres(own, centres(np.asarray(layer.data), section.pixel_size_um))
+        except MitoxaiError as error:
+            self._unfit = str(error)
+            return
+        self._unfit = note or ""
+        put_table(layer, own)
+
+    def _follow_colours(self) -> None:
+        """Name what the fibres are coloured by, also where another tab chose it."""
+        layer = self._layer()
+        if layer is None:
+            return
+        self._offer_colours()
+        self._colour.blockSignals(True)
+        self._colour.setCurrentIndex(self._colour.findText(coloured_by(layer)))
         self._colour.blockSignals(False)
 
     def _watch_clicks(self) -> None:
@@ -346,14 +408,6 @@ class OxphosPanel(TaskPanel):
             show_info(str(error))
             return
         show_info(f"{sum(wanted)} fibres are in {path}.")
-
-
-def _box(name: str) -> QComboBox:
-    box = QComboBox()
-    box.setObjectName(name)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(8)
-    return box
 
 
 def _told(rows: Any, subject: str) -> str:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.fibres.answers import QUESTIONS, in_brief
 from napari_mitoxai.fibres.relevance import POOLED
 from napari_mitoxai.imc import Section
-from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres, put_table
+from napari_mitoxai.napari.fibre_editor import classes_by_hand
+from napari_mitoxai.napari.fibre_legend import FibreLegend
+from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres, coloured_by, put_table
+from napari_mitoxai.napari.fields import choice_box
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.panel import TaskPanel
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from napari_mitoxai.tasks.fibre_relevance import FibreRelevance
     from napari_mitoxai.tasks.measure_maps import MapsResult
 
-_ASKED = ("out", "calls", "membrane_um", "submembrane_um", "gap_um", "draws", "overwrite")
+_ASKED = ("out", "calls", "keep_all", "membrane_um", "submembrane_um", "gap_um", "draws", "overwrite")
 ENRICHMENT, SHARE = "enrichment", "share of relevance"
 
 
@@ -40,11 +43,15 @@ class RelevancePanel(TaskPanel):
         self._of: tuple[Section, Any] | None = None  # what was measured: the section and its layer of fibres
         self._canvas: RelevanceCanvas | None = None
         self._missing = wrapped(name="what_is_missing")
-        self._maps = _box("maps")
+        self._maps = choice_box("maps")
         others = [name for name in MeasureParameters.model_fields if name not in _ASKED]
         self.form = Form(MeasureParameters, leave_out=others, browse={"out": "save", "calls": "open"})
         self.form.add_row("Maps", self._maps)
-        self._method, self._channel, self._colour = _box("method"), _box("channel"), _box("colour_fibres")
+        self._method, self._channel, self._colour = (
+            choice_box("method"),
+            choice_box("channel"),
+            choice_box("colour_fibres"),
+        )
         self._answers = wrapped(name="answers")
         self._kept = wrapped(name="kept")
         self._shown = QWidget()
@@ -54,6 +61,8 @@ class RelevancePanel(TaskPanel):
         self._rows.addRow(self._answers)
         self._rows.addRow("Channel", self._channel)
         self._rows.addRow("Colour fibres by", self._colour)
+        self._legend = FibreLegend(self._follow_colours)
+        self._rows.addRow(self._legend)
         self._rows.addRow(self._kept)
         self._colour.addItems([OUTLINES, ENRICHMENT, SHARE])
         self.add(self._missing)
@@ -155,22 +164,22 @@ class RelevancePanel(TaskPanel):
         )
         labels = np.array(layer.data)  # as they are now: they may be edited while they are measured
         features = layer.features.copy()
+        by_hand = dict(classes_by_hand(layer))
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> "tuple[MapsResult, FibreRelevance]":
             import matplotlib.backends.backend_qtagg  # noqa: F401 - takes a second, which the window should not wait
 
-            from napari_mitoxai.tasks.fibre_relevance import deficient_fibres
             from napari_mitoxai.tasks.measure_maps import measure_with_maps
 
-            groups = None  # a table that is named goes before the calls that the layer holds
-            if parameters.calls is None and "index" in features:
-                groups = deficient_fibres(features, "index")
-            return measure_with_maps(parameters, labels, groups, progress=progress, cancel=cancel)
+            return measure_with_maps(
+                parameters, labels, by_hand, _calls(features), progress=progress, cancel=cancel
+            )
 
         def show(done: "tuple[MapsResult, FibreRelevance]") -> None:
             result, self._found = done
             self._of = section, layer
-            self._kept.setText(f"Kept in {escape(result.table.name)} and beside it.")
+            notes = [escape(note) for note in result.notes]
+            self._kept.setText("<br>".join([*notes, f"Kept in {escape(result.table.name)} and beside it."]))
             self._kept.setToolTip(str(result.table))
             self._show_results()
             if self._state.section is section:
@@ -217,6 +226,13 @@ class RelevancePanel(TaskPanel):
         self._method.setCurrentText(kept if kept in names else names[0])
         self._method.blockSignals(False)
         self._shown.setVisible(True)
+        if self._of is not None:
+            self._legend.follow(self._of[1])
+            statuses = [name for name in self._of[1].features if str(name).endswith("_status")]
+            self._colour.blockSignals(True)
+            self._colour.clear()
+            self._colour.addItems([OUTLINES, ENRICHMENT, SHARE, *statuses])
+            self._colour.blockSignals(False)
         self._show_method()
         self._colour.setCurrentText(ENRICHMENT)
         self.reveal(self._answers)
@@ -248,12 +264,15 @@ class RelevancePanel(TaskPanel):
     def _paint(self) -> None:
         """Colour the fibres that were measured."""
         found, by = self._found, self._colour.currentText()
-        if found is None or self._of is None:
+        if found is None or self._of is None or not by:  # coloured by what is chosen elsewhere
             return
         layer = self._of[1]
+        if by not in (ENRICHMENT, SHARE):
+            colour_fibres(layer, by)
+            return
         sums = next((each for each in found.sums if each.method == self._method.currentText()), None)
         channel = self._channel.currentText()
-        if sums is None or channel not in sums.planes or by == OUTLINES:
+        if sums is None or channel not in sums.planes:
             colour_fibres(layer, OUTLINES)
             return
         quantity = "enrichment" if by == ENRICHMENT else "share"
@@ -262,10 +281,19 @@ class RelevancePanel(TaskPanel):
         put_table(layer, pd.DataFrame({"fibre": sums.regions.ids, name: values}))
         colour_fibres(layer, name)
 
+    def _follow_colours(self) -> None:
+        """Name what the fibres are coloured by, also where another tab chose it."""
+        if self._of is None:
+            return
+        by = coloured_by(self._of[1])
+        kinds = {"_enrichment": ENRICHMENT, "_share": SHARE}
+        shown = next((kind for ending, kind in kinds.items() if by.endswith(ending)), by)
+        self._colour.blockSignals(True)
+        self._colour.setCurrentIndex(self._colour.findText(shown))
+        self._colour.blockSignals(False)
 
-def _box(name: str) -> QComboBox:
-    box = QComboBox()
-    box.setObjectName(name)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(8)
-    return box
+
+def _calls(features: pd.DataFrame) -> pd.DataFrame | None:
+    """The calls that a layer of fibres holds."""
+    called = "index" in features and any(str(name).endswith("_status") for name in features)
+    return features.rename(columns={"index": "fibre"}) if called else None

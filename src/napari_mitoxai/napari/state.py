@@ -14,7 +14,7 @@ from napari_mitoxai.napari.channel_display import ChannelDisplay
 from napari_mitoxai.napari.comparison import Comparison
 from napari_mitoxai.napari.display import kept_display
 from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres
-from napari_mitoxai.napari.layers import METADATA_KEY, LayerTuple, facts_of
+from napari_mitoxai.napari.layers import METADATA_KEY, LayerTuple, facts_of, unmarked
 from napari_mitoxai.napari.opening import open_section
 from napari_mitoxai.napari.overview import OverviewRefresher
 from napari_mitoxai.napari.recorder import Recorder
@@ -102,11 +102,16 @@ class WindowState(QObject):
         data, keywords, kind = layer
         viewer = self.viewer
         old = next(
-            (each for each in viewer.layers if each.name == keywords["name"] and facts_of(each) is not None),
+            (
+                each
+                for each in viewer.layers
+                if unmarked(each.name) == unmarked(keywords["name"]) and facts_of(each) is not None
+            ),
             None,
         )
         self._uncover(keywords["metadata"][METADATA_KEY])
         if old is not None and _takes(old, data, keywords, kind):
+            old.name = keywords["name"]
             return old
         if old is not None:
             viewer.layers.remove(old)
@@ -178,14 +183,14 @@ class WindowState(QObject):
             facts is None
             or viewer is None
             or layer not in viewer.layers
-            or not re.fullmatch(re.escape(facts.name) + r" \[\d+\]", layer.name)
+            or not re.fullmatch(re.escape(facts.name) + r" \[\d+\]", unmarked(layer.name))
         ):
             return
         for twin in [
-            each for each in viewer.layers if each.name == facts.name and facts_of(each) is not None
+            each for each in viewer.layers if unmarked(each.name) == facts.name and facts_of(each) is not None
         ]:
             viewer.layers.remove(twin)
-            layer.name = facts.name
+            layer.name = re.sub(r" \[\d+\]$", "", layer.name)
 
     def _on_visible(self, event: Any = None) -> None:
         self.layers_changed.emit()

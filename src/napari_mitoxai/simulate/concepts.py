@@ -1,4 +1,4 @@
-"""A simulated cohort whose fibres carry two traits beside the class signal, and the concept set that names them."""
+"""A simulated cohort in which some fibres show concepts that have nothing to do with the class, and the concept set."""
 
 import csv
 from pathlib import Path
@@ -12,13 +12,17 @@ from napari_mitoxai.common.files import refuse_existing, written_beside
 from napari_mitoxai.imc import write_labels, write_section
 from napari_mitoxai.simulate.acquire import SimulatedSection, section
 from napari_mitoxai.simulate.channels import PANEL
-from napari_mitoxai.simulate.signals import SIGNALS
 
-LOSS = "complex I loss"  # what makes a patient
-# by concept: the signal that draws it, and in which share of the fibres
-TRAITS = {LOSS: ("complex_i_loss", 0.2), "rim": ("membrane_rim", 0.1), "spots": ("perinuclear_spots", 0.1)}
-_SHOWN = 0.004  # of a patch, at least, changed by what it is an example of
-_HIDDEN = 0.0005  # at most, by another
+_PATIENT = {"UqCRC2": 0.25}  # in all fibres: a channel that no concept changes
+# what a fibre that shows it has of a channel, as a multiple of what it had
+CONCEPTS = {
+    "complex I loss": {"NDUFB8": 0.12, "GRIM19": 0.12},
+    "COX-negative": {"COX4": 0.1, "MTCO1": 0.1},
+    "ragged red": {"SDHA": 5.0, "VDAC1": 2.0, "TOM22": 2.0},
+}
+_SHARE = 0.1  # of the fibres that show a concept
+_SHOWN = 0.2  # of a patch, at least, are fibres that show what it is an example of
+_HIDDEN = 0.02  # at most, fibres that show another concept
 
 
 def concept_cohort(
@@ -35,8 +39,8 @@ def concept_cohort(
 ) -> Path:
     """Simulate a cohort with concepts in it, and write the concept set.
 
-    Patients have lost complex I in a fifth of their fibres. In everybody, a tenth of the fibres has a bright rim of SDHA, and another
-    tenth bright spots of COX4 and VDAC1. Examples of a concept are patches around fibres that show it, and show no other.
+    Patients have a quarter of UqCRC2 in all their fibres. In everybody, one fibre in ten has lost complex I, another one is
+    COX-negative, another one is ragged red. Examples of a concept are patches around such fibres, in which no other concept shows.
 
     Parameters
     ----------
@@ -82,14 +86,14 @@ def concept_cohort(
             cancel.check()
         progress(Progress("Simulating", done, len(members), subject))
         own_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
-        made, changed = _with_traits(group == "patient", size, own_seed)
+        made, shown = _with_concepts(group == "patient", size, own_seed)
         write_section(
             table.parent / f"{subject}.ome.tiff", made.counts, PANEL, pixel_size_um=1.0, overwrite=overwrite
         )
         write_labels(
             table.parent / "fibres" / f"{subject}.tiff", made.fibres, pixel_size_um=1.0, overwrite=overwrite
         )
-        for concept, places in _examples(made.fibres, changed, patch_size, examples, own_seed).items():
+        for concept, places in _examples(made.fibres, shown, patch_size, examples, own_seed).items():
             rows += [[concept, f"{subject}.ome.tiff", subject, *place] for place in places]
     progress(Progress("Simulating", len(members), len(members)))
     _write(
@@ -103,31 +107,40 @@ def concept_cohort(
     return table
 
 
-def _with_traits(
+def _with_concepts(
     patient: bool, size: int, seed: int
 ) -> tuple[SimulatedSection, dict[str, NDArray[np.bool_]]]:
-    """A section and, for each concept, the pixels that it changed.
-
-    Signals change channels of their own, and sections of one seed differ in nothing else: traits are laid over chosen fibres.
-    """
+    """A section and, for each concept, the pixels of the fibres that show it."""
     made = section(None, size=size, seed=seed)
-    changed: dict[str, NDArray[np.bool_]] = {}
-    free = np.random.default_rng([seed, 3]).permutation(np.unique(made.fibres)[1:])
-    for concept, (signal, share) in TRAITS.items():
-        if concept == LOSS and not patient:
-            continue
-        with_it = section(signal, True, size=size, seed=seed)
-        can = free[np.isin(free, made.fibres[with_it.truth])]
-        chosen = can[: max(round(share * made.fibres.max()), 1)]
-        free = free[~np.isin(free, chosen)]
-        changed[concept] = with_it.truth & np.isin(made.fibres, chosen)
-        for channel in PANEL.match(SIGNALS[signal].channels, what="the simulated panel"):
-            made.counts[channel][changed[concept]] = with_it.counts[channel][changed[concept]]
-    return made, changed
+    rng = np.random.default_rng([seed, 3])
+    if patient:
+        _change(made, made.fibres > 0, _PATIENT, rng)
+    free = rng.permutation(np.unique(made.fibres)[1:])
+    number = max(round(_SHARE * len(free)), 1)
+    shown: dict[str, NDArray[np.bool_]] = {}
+    for place, (concept, factors) in enumerate(CONCEPTS.items()):
+        shown[concept] = np.isin(made.fibres, free[place * number : (place + 1) * number])
+        _change(made, shown[concept], factors, rng)
+    return made, shown
+
+
+def _change(
+    made: SimulatedSection, where: NDArray[np.bool_], factors: dict[str, float], rng: np.random.Generator
+) -> None:
+    """Multiply expected counts in some pixels; what is counted stays Poisson."""
+    for channel, factor in zip(
+        PANEL.match(list(factors), what="the simulated panel"), factors.values(), strict=True
+    ):
+        counts = made.counts[channel]
+        if factor < 1:  # each ion is kept with this chance
+            counts[where] = rng.binomial(counts[where], factor)
+        else:
+            near = ndimage.uniform_filter(counts.astype(np.float32), 5)
+            counts[where] += rng.poisson((factor - 1) * near[where]).astype(counts.dtype)
 
 
 def _examples(
-    fibres: NDArray[np.int32], changed: dict[str, NDArray[np.bool_]], side: int, count: int, seed: int
+    fibres: NDArray[np.int32], shown: dict[str, NDArray[np.bool_]], side: int, count: int, seed: int
 ) -> dict[str, list[tuple[float, float, str]]]:
     """Centres (y, x) of fibres whose patch shows one concept, and the fibre, at most `count` of each."""
     numbers = np.unique(fibres)[1:]
@@ -135,12 +148,12 @@ def _examples(
     half = side / 2
     inside = ((centres >= half) & (centres <= fibres.shape[0] - half)).all(1)
     found: dict[str, list[tuple[float, float, str]]] = {}
-    for concept in changed:
-        own = inside & np.isin(numbers, fibres[changed[concept]])
+    for concept in shown:
+        own = inside & np.isin(numbers, fibres[shown[concept]])
         for index in np.random.default_rng([seed, 4]).permutation(np.flatnonzero(own)):
             y, x = centres[index]
             window = tuple(slice(round(at - half), round(at - half) + side) for at in (y, x))
-            shares = {name: float(mask[window].mean()) for name, mask in changed.items()}
+            shares = {name: float(mask[window].mean()) for name, mask in shown.items()}
             others = sum(share for name, share in shares.items() if name != concept)
             if shares[concept] >= _SHOWN and others <= _HIDDEN and len(found.get(concept, [])) < count:
                 place = (round(float(y), 1), round(float(x), 1), f"fibre {numbers[index]}")

@@ -10,6 +10,7 @@ from pydantic import Field
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input
 from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.trust.recorded import BASELINES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from napari_mitoxai.tasks.section_agreement import MapsOfSection
 
 EVERY = "all sections"  # what rows over sections have in place of a section
-BASELINES = ("random", "edge_detector")
 _PIXELS = "rank_correlation_pixels"
 _FEW = 5  # subjects, below which an interval by drawing among them is too narrow
 
@@ -44,6 +44,11 @@ class AgreeParameters(TaskParameters):
     figure: Path | None = Field(
         default=None, title="Figure",
         description="Matrices of all pairs and a dendrogram, as a picture: .pdf, .svg, .png or .tiff.",
+    )  # fmt: skip
+    figures_of_each: bool = Field(
+        default=False, title="Figures of each",
+        description="Beside the figure of all sections, one of each section and of each group; their names are put behind the figure's.",
+        json_schema_extra={"advanced": True},
     )  # fmt: skip
     values: Literal["signed", "positive", "magnitude"] = Field(
         default="signed", title="Values",
@@ -119,10 +124,6 @@ def run(
 
     cancel = cancel or CancelToken()
     refuse_ending(parameters.out)
-    for path in (parameters.out, parameters.figure):
-        if path is not None:
-            refuse_existing(path, overwrite=parameters.overwrite)
-            refuse_input(path, parameters.cohort, *parameters.maps, *parameters.fibres)
     if parameters.figure is not None:
         from napari_mitoxai.figures.saving import figure_format
 
@@ -134,6 +135,10 @@ def run(
             "give one for each, in this order."
         )
     groups = _groups(parameters.cohort, sections)
+    pictures = _pictures(parameters, sections, groups)
+    for path in (parameters.out, *pictures):
+        refuse_existing(path, overwrite=parameters.overwrite)
+        refuse_input(path, parameters.cohort, *parameters.maps, *parameters.fibres)
     frames, notes = [], []
     for number, section in enumerate(sections):
         progress(Progress("Comparing methods", number, len(sections), section.name))
@@ -169,10 +174,10 @@ def run(
             "n",
         ]
     ]
-    told = table[(table["section"] == EVERY) & (table["group"] == "")] if len(sections) > 1 else table
-    told = told[told["channel"] == "all channels"]
-    if parameters.figure is not None:
-        _draw(parameters, told, sections)
+    told = rows_of(table, *((EVERY, "") if len(sections) > 1 else (sections[0].name, None)))
+    for path, (name, group) in pictures.items():
+        cancel.check()
+        _draw(parameters, path, table, name, group)
     write_table(parameters.out, table, overwrite=parameters.overwrite)
     pairs = told[told["measure"] == _PIXELS].sort_values("value", ascending=False, kind="stable")
     return AgreeResult(
@@ -229,20 +234,57 @@ def _over_sections(table: "pd.DataFrame", groups: dict[str, str]) -> "list[pd.Da
     return frames
 
 
-def _draw(parameters: AgreeParameters, table: "pd.DataFrame", sections: "Sequence[MapsOfSection]") -> None:
+def rows_of(table: "pd.DataFrame", section: str, group: str | None = None) -> "pd.DataFrame":
+    """What the table says of all channels of one section, or over the sections of one group (of all, if it is empty)."""
+    own = table[(table["section"] == section) & (table["channel"] == "all channels")]
+    return own if group is None else own[own["group"].fillna("") == group]
+
+
+def _pictures(
+    parameters: AgreeParameters, sections: "Sequence[MapsOfSection]", groups: dict[str, str]
+) -> dict[Path, tuple[str, str | None]]:
+    """The figures to draw, each with its section and group for `rows_of`."""
+    figure = parameters.figure
+    if figure is None:
+        if parameters.figures_of_each:
+            raise MitoxaiError(
+                "Figures of each section and group go beside the figure of all: name it with --figure."
+            )
+        return {}
+    if len(sections) == 1:
+        return {figure: (sections[0].name, None)}
+    pictures: dict[Path, tuple[str, str | None]] = {figure: (EVERY, "")}
+    if parameters.figures_of_each:
+        own = {groups[section.subject] for section in sections} if groups else set()
+        wanted = [*((EVERY, group) for group in sorted(own)), *((section.name, None) for section in sections)]
+        for section, group in wanted:
+            pictures[figure.with_name(f"{figure.stem}_{group or section}{figure.suffix}")] = section, group
+    return pictures
+
+
+def _draw(
+    parameters: AgreeParameters, path: Path, table: "pd.DataFrame", section: str, group: str | None
+) -> None:
     from napari_mitoxai.figures.agreement_plot import agreement_figure
     from napari_mitoxai.figures.saving import save_figure
 
-    assert parameters.figure is not None
-    subjects = len({section.subject for section in sections})
-    title = (
-        sections[0].name
-        if len(sections) == 1
-        else f"mean of {subjects} subject{'s' if subjects > 1 else ''}, {len(sections)} sections"
-    )
     kind = parameters.values  # noqa: PD011 - a field of its own
-    figure = agreement_figure(table, title=f"{title}; {kind} values", top=parameters.top, baselines=BASELINES)
-    save_figure(figure, parameters.figure, overwrite=parameters.overwrite)
+    title = f"{what_is_shown(table, section, group)}; {kind} values"
+    figure = agreement_figure(
+        rows_of(table, section, group), title=title, top=parameters.top, baselines=BASELINES
+    )
+    save_figure(figure, path, overwrite=parameters.overwrite)
+
+
+def what_is_shown(table: "pd.DataFrame", section: str, group: str | None = None) -> str:
+    """Of what the rows of one section, or over the sections of one group, are."""
+    if section != EVERY:
+        return section
+    own = table[table["section"] != EVERY]
+    if group:
+        own = own[own["group"] == group]
+    subjects, sections = own["subject"].nunique(), own["section"].nunique()
+    return f"{group + ': ' if group else ''}mean of {subjects} subject{'s' if subjects > 1 else ''}, {sections} section{'s' if sections > 1 else ''}"
 
 
 def _notes(sections: "Sequence[MapsOfSection]") -> list[str]:

@@ -1,6 +1,6 @@
 """Relevance in the fibres of one section: an explanation's maps joined with fibres, compartments and OXPHOS status."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
-from napari_mitoxai.fibres.answers import ANY, Answer, answers
+from napari_mitoxai.fibres.answers import Answer, answers
 from napari_mitoxai.fibres.compartments import Widths, compartments
 from napari_mitoxai.fibres.cover import Placing, Regions
 from napari_mitoxai.fibres.relevance import MapPlanes, RegionSums, sum_by_region
 from napari_mitoxai.fibres.relevance_tables import compartment_table, fibre_table
 from napari_mitoxai.fibres.spatial_null import NullResult, spatial_null
+from napari_mitoxai.fibres.status_groups import StatusGroup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # Maps are moved about whole; of larger ones the first level of the pyramid that is no larger.
 _MOVED_PIXELS = 2**23
 _STATUS = "_status"
+_PLACES = ("labels", "x_um", "y_um")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def relevance_in_fibres(
     store: "MapStore",
     *,
     widths: Widths | None = None,
-    groups: Mapping[str, Sequence[int]] | None = None,
+    groups: Mapping[str, StatusGroup] | None = None,
+    left_out: Collection[int] = (),
     draws: int = 199,
     seed: int = 0,
     progress: ProgressCallback = no_progress,
@@ -81,8 +84,10 @@ def relevance_in_fibres(
         A finished store.
     widths : Widths, optional
         Of the compartments.
-    groups : mapping of sequences of int, optional
+    groups : mapping of StatusGroup, optional
         Fibres by OXPHOS status, as ``deficient in NDUFB8``.
+    left_out : collection of int
+        Fibres that do not count in the answers, as they are not analysable; the tables have them all the same.
     draws : int
         How often maps are moved about; 0 gives no p values.
     seed : int
@@ -111,7 +116,8 @@ def relevance_in_fibres(
     sums = sum_by_region(
         maps, regions, _placing(grid.reduction, grid.shape), explained, progress=progress, cancel=cancel
     )
-    chosen = {name: np.isin(regions.ids, list(ids)) for name, ids in (groups or {}).items()}
+    analysable = ~np.isin(regions.ids, list(left_out))
+    divided = {name: group.among(regions.ids, analysable) for name, group in (groups or {}).items()}
     nulls: Sequence[NullResult | None] = [None] * len(maps)
     if draws:
         level = _moved_level(store)
@@ -122,13 +128,13 @@ def relevance_in_fibres(
             regions,
             _placing(grid.reduction * 2**level, shape),
             _coarser(explained, 2**level, shape),
-            groups=chosen,
+            groups=divided,
             draws=draws,
             seed=seed,
             progress=progress,
             cancel=cancel,
         )
-    return FibreRelevance(sums, nulls, grid.scale_um**2, answers(sums, nulls, chosen))
+    return FibreRelevance(sums, nulls, grid.scale_um**2, answers(sums, nulls, divided, analysable))
 
 
 def check_maps(section: "Section", store: "MapStore") -> None:
@@ -215,8 +221,8 @@ def _coarser(mask: NDArray[np.bool_], factor: int, shape: tuple[int, ...]) -> ND
     return np.asarray(share >= 0.5)
 
 
-def read_calls(path: Path, section: str) -> dict[str, list[int]]:
-    """The deficient fibres of a section, by what they lack, from the table of `mitoxai oxphos`.
+def read_calls(path: Path, section: str) -> "pd.DataFrame":
+    """The calls of a section's fibres, from the table of `mitoxai oxphos`.
 
     Parameters
     ----------
@@ -227,8 +233,8 @@ def read_calls(path: Path, section: str) -> dict[str, list[int]]:
 
     Returns
     -------
-    dict of list of int
-        ``deficient in NDUFB8`` and so on, for every protein that was called; with several, ``deficient in any`` too.
+    pandas.DataFrame
+        A row a fibre: ``fibre``, ``<protein>_status``, and ``labels, x_um, y_um`` where the table has them.
 
     Raises
     ------
@@ -237,10 +243,10 @@ def read_calls(path: Path, section: str) -> dict[str, list[int]]:
     """
     table = read_table(path, "the calls of `mitoxai oxphos`")
     if {"section", "fibre", "protein", "status"} <= set(table):  # the long form
-        table = table.pivot_table(
-            index=["section", "fibre"], columns="protein", values="status", aggfunc="first"
-        )
-        table = table.add_suffix(_STATUS).reset_index()
+        keys = ["section", "fibre"]
+        places = table.drop_duplicates(keys).set_index(keys)[[name for name in _PLACES if name in table]]
+        wide = table.pivot_table(index=keys, columns="protein", values="status", aggfunc="first")
+        table = wide.add_suffix(_STATUS).join(places).reset_index()
     if "fibre" not in table or not any(str(name).endswith(_STATUS) for name in table):
         raise MitoxaiError(
             f"{path.name} has no columns fibre and NAME{_STATUS}: give the calls of `mitoxai oxphos`."
@@ -249,28 +255,7 @@ def read_calls(path: Path, section: str) -> dict[str, list[int]]:
         table = table[table["section"].astype(str) == section]
     if table.empty:
         raise MitoxaiError(f"{path.name} has no calls of {section}: call its fibres first.")
-    return deficient_fibres(table)
-
-
-def deficient_fibres(table: "pd.DataFrame", fibre: str = "fibre") -> dict[str, list[int]]:
-    """The deficient fibres of one section, by what they lack.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        A row a fibre, with ``<protein>_status`` for every protein that was called.
-    fibre : str
-        The column with the fibres' labels.
-    """
-    called = [name for name in table if str(name).endswith(_STATUS)]
-    lacking = {
-        f"deficient in {str(name).removesuffix(_STATUS)}": table.loc[table[name] == "deficient", fibre]
-        for name in called
-    }
-    groups = {name: sorted(map(int, fibres)) for name, fibres in lacking.items()}
-    if len(groups) > 1:
-        groups[ANY] = sorted({fibre for fibres in groups.values() for fibre in fibres})
-    return groups
+    return table
 
 
 def read_table(path: Path, what: str) -> "pd.DataFrame":

@@ -1,13 +1,12 @@
 """The files that a figure is made of: each read once, and known by what it holds."""
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.common.files import sha256
+from napari_mitoxai.common.digests import digest_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,18 +160,13 @@ def digest(path: Path) -> str:
     from napari_mitoxai.explain.store import is_map_store
     from napari_mitoxai.trust.recorded import SCORES_FILE
 
-    if path.is_file():
-        return sha256(path)
-    if not path.is_dir():
+    if not path.exists():
         raise MitoxaiError(f"{path} is not there: put it back, or make a new figure.")
-    if is_map_store(path):
-        scores = path / SCORES_FILE
-        known = f" scored {sha256(scores)}" if scores.is_file() else ""
-        return f"{open_maps(path).info['fingerprint']}{known}"
-    whole = hashlib.sha256()
-    for file in sorted(each for each in path.rglob("*") if each.is_file()):
-        whole.update(f"{file.relative_to(path).as_posix()}\n{sha256(file)}\n".encode())
-    return whole.hexdigest()
+    if not is_map_store(path):
+        return digest_of(path)
+    scores = path / SCORES_FILE
+    known = f" scored {digest_of(scores)}" if scores.is_file() else ""
+    return f"{open_maps(path).info['fingerprint']}{known}"
 
 
 def _state(path: Path) -> tuple[tuple[int, int], ...]:

@@ -80,7 +80,8 @@ def _mito(panel: Panel, inputs: Inputs, section: str) -> PlotCell:
         )
     own = table[table["section"].astype(str) == section]["subject"].tolist()
     subject = _of(panel, table, "subject", str(own[0]) if own else "")
-    control = table[table["group"] == "control"]
+    # those that were called: not analysable ones are in the table, and not in the line
+    control = table[(table["group"] == "control") & table[f"{protein}_z"].notna()]
     line = fit_controls(logged(control[masses[0]]), logged(control[protein]))
     plot = mito_plot(Calls(table, table[keys], {protein: line}, masses[0], []), protein, subject)
 
@@ -116,7 +117,8 @@ def _compartments(panel: Panel, inputs: Inputs, section: str) -> PlotCell:
 
 def _agreement(panel: Panel, inputs: Inputs, section: str) -> PlotCell:
     from napari_mitoxai.figures.agreement_plot import draw_matrix, matrix_of, ordered
-    from napari_mitoxai.tasks.agree import BASELINES, EVERY
+    from napari_mitoxai.tasks.agree import EVERY
+    from napari_mitoxai.trust.recorded import BASELINES
 
     measure = "rank_correlation_pixels"
     columns = {"section", "channel", "method_a", "method_b", "measure", "value"}

@@ -1,19 +1,26 @@
 """`mitoxai measure --maps`: the fibre table with relevance, and beside it what that says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input, write_json
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.fibres.compartments import Widths
 from napari_mitoxai.tasks.fibre_relevance import FibreRelevance, check_maps, read_calls, relevance_in_fibres
-from napari_mitoxai.tasks.measure import MeasureParameters, MeasureResult, measured_table
+from napari_mitoxai.tasks.measure import (
+    MeasureParameters,
+    MeasureResult,
+    classes_by_hand,
+    counted,
+    measured_table,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -37,6 +44,8 @@ class MapsResult(MeasureResult):
         The picture.
     answers : list of dict
         ``question, method, sentence, values``.
+    notes : list of str
+        What a user should know.
     """
 
     relevance: Path
@@ -44,6 +53,7 @@ class MapsResult(MeasureResult):
     answers_file: Path
     figure: Path | None
     answers: list[dict[str, Any]]
+    notes: list[str]
 
 
 def beside(table: Path, ending: str) -> Path:
@@ -54,7 +64,8 @@ def beside(table: Path, ending: str) -> Path:
 def measure_with_maps(
     parameters: MeasureParameters,
     labels: "NDArray[np.integer] | None" = None,
-    groups: Mapping[str, Sequence[int]] | None = None,
+    by_hand: Mapping[int, str] | None = None,
+    calls: "pd.DataFrame | None" = None,
     *,
     progress: ProgressCallback = no_progress,
     cancel: CancelToken | None = None,
@@ -67,8 +78,10 @@ def measure_with_maps(
         With maps.
     labels : ndarray of int, optional
         (Y, X), the fibres as they are now, where they may differ from their file.
-    groups : mapping of sequences of int, optional
-        Fibres by OXPHOS status, where they are known without a table of calls.
+    by_hand : mapping of int to str, optional
+        With `labels`: the classes that a person gave; there is no other table of them then.
+    calls : pandas.DataFrame, optional
+        A row a fibre with its ``<protein>_status``, where they are known without a table of calls.
     progress, cancel : callable, CancelToken
 
     Returns
@@ -84,8 +97,11 @@ def measure_with_maps(
         If it was cancelled; nothing is written.
     """
     from napari_mitoxai.explain import open_maps
+    from napari_mitoxai.fibres.identity import of_these_fibres
+    from napari_mitoxai.fibres.oxphos import not_analysable
     from napari_mitoxai.fibres.relevance_tables import wide
-    from napari_mitoxai.fibres.tables import refuse_ending, write_table
+    from napari_mitoxai.fibres.status_groups import status_groups
+    from napari_mitoxai.fibres.tables import refuse_ending, with_a_line, write_table
     from napari_mitoxai.imc import read_labels, read_section
 
     if parameters.maps is None:
@@ -108,43 +124,58 @@ def measure_with_maps(
         files["figure"] = parameters.figure
     for path in files.values():
         refuse_existing(path, overwrite=parameters.overwrite)
-        refuse_input(path, parameters.section, parameters.fibres, parameters.maps, parameters.calls)
+        refuse_input(
+            path, parameters.section, parameters.fibres, parameters.maps, parameters.calls, parameters.classes
+        )
     section, store = read_section(parameters.section), open_maps(parameters.maps)
     check_maps(section, store)
-    if groups is None and parameters.calls is not None:
-        groups = read_calls(parameters.calls, section.name)
+    if parameters.calls is not None:  # a table that is named goes before what is known
+        calls = read_calls(parameters.calls, section.name)
+    given = classes_by_hand(parameters) if labels is None else by_hand or {}
     if labels is None:
         labels = read_labels(parameters.fibres)
-    table, _ = measured_table(parameters, section, labels, progress, cancel)
+    table, whose = measured_table(parameters, section, labels, given, progress, cancel)
+    notes = []
+    if calls is not None:
+        calls, note = of_these_fibres(calls, table)
+        notes += [note] if note else []
+    apart = np.zeros(len(table), bool) if parameters.keep_all else not_analysable(table)
+    if apart.any():
+        notes.append(
+            f"{apart.sum():,} of {len(table):,} fibres are not analysable by their class, or next to empty, and do not count in the answers "
+            "on fibres; --keep-all keeps them."
+        )
     found = relevance_in_fibres(
         section,
         labels,
         store,
         widths=Widths(parameters.membrane_um, parameters.submembrane_um, parameters.gap_um),
-        groups=groups,
+        groups=None if calls is None else status_groups(calls),
+        left_out=table["fibre"][apart].tolist(),
         draws=parameters.draws,
         progress=progress,
         cancel=cancel,
     )
     by_fibre, by_part = found.fibres(), found.compartments()
     if parameters.long:
-        whole = _long(table, by_fibre, section.name)
+        whole = _long(with_a_line(table, section=section.name, **whose), by_fibre, section.name)
     else:
         ids = table["fibre"].to_numpy()
-        whole = table.join(wide(by_fibre, ids))
+        whole = with_a_line(table.join(wide(by_fibre, ids)), section=section.name, **whose)
     answers = [answer.as_dict() for answer in found.answers]
     if parameters.figure is not None:
         _draw(found, section.name, parameters)
+    classes, near_empty = counted(table)
     for frame, path in ((by_fibre, files["relevance"]), (by_part, files["compartments"])):
         frame.insert(0, "section", section.name)
         write_table(path, frame, overwrite=parameters.overwrite)
     write_json(
-        files["answers"], _sidecar(section, store, parameters, answers), overwrite=parameters.overwrite
+        files["answers"], _sidecar(section, store, parameters, answers, notes), overwrite=parameters.overwrite
     )
     write_table(out, whole, overwrite=parameters.overwrite)  # last: where it is, the others are
     result = MapsResult(
-        out, len(table), list(whole.columns), files["relevance"], files["compartments"], files["answers"],
-        parameters.figure, answers,
+        out, len(table), list(whole.columns), classes, near_empty, files["relevance"], files["compartments"],
+        files["answers"], parameters.figure, answers, notes,
     )  # fmt: skip
     return result, found
 
@@ -178,9 +209,13 @@ def _draw(found: FibreRelevance, name: str, parameters: MeasureParameters) -> No
 
 
 def _sidecar(
-    section: "Section", store: "MapStore", parameters: MeasureParameters, answers: list[dict[str, Any]]
+    section: "Section",
+    store: "MapStore",
+    parameters: MeasureParameters,
+    answers: list[dict[str, Any]],
+    notes: list[str],
 ) -> dict[str, Any]:
-    kept = ("membrane_um", "submembrane_um", "gap_um", "draws")
+    kept = ("keep_all", "membrane_um", "submembrane_um", "gap_um", "draws")
     return {
         "section": section.name,
         "subject": store.info["section"]["subject"],
@@ -190,11 +225,12 @@ def _sidecar(
         "maps_fingerprint": store.info["fingerprint"],
         "inputs": {
             name: str(path)
-            for name in ("section", "fibres", "maps", "calls")
+            for name in ("section", "fibres", "classes", "maps", "calls")
             if (path := getattr(parameters, name)) is not None
         },
         "parameters": {name: getattr(parameters, name) for name in kept},
         "answers": answers,
+        "notes": notes,
         "made": now(),
         "software": software(),
     }

@@ -55,6 +55,10 @@ class OxphosParameters(TaskParameters):
         default=None, title="Subjects", description="A table section, subject, group that says whose each section is.",
         json_schema_extra={"advanced": True},
     )  # fmt: skip
+    keep_all: bool = Field(
+        default=False, title="Keep all fibres", description="Call fibres too that are not analysable by their class, or next to empty; tables without a class are called whole.",
+        json_schema_extra={"advanced": True},
+    )  # fmt: skip
     resamples: int = Field(
         default=1000, ge=0, le=100_000, title="Bootstrap samples", description="How often fibres are drawn again for the 95 % intervals; 0 leaves them out.",
         json_schema_extra={"advanced": True},
@@ -145,6 +149,7 @@ def call_and_write(
         proteins=parameters.proteins,
         controls=parameters.controls,
         offset=parameters.offset,
+        keep_all=parameters.keep_all,
         resamples=parameters.resamples,
         seed=parameters.seed,
         progress=progress,

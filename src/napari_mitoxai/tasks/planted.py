@@ -11,8 +11,8 @@ from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressC
 from napari_mitoxai.common.files import read_json, refuse_existing, write_json, written_beside
 from napari_mitoxai.explain import available, resolve
 from napari_mitoxai.simulate.signals import SIGNALS
-from napari_mitoxai.tasks.agree import BASELINES
 from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.trust.recorded import BASELINES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ OVERLAP = 0.5  # of patches, in training and when they are called
 LEAST_TRUTH = 0.01  # share of a patch that shows the signal
 CONFIG_FILE = "planted.json"
 _MAY_GROW = {"out", "signals", "methods", "seeds", "epochs", "quick", "device"}
-_QUICK = {"seeds": 1, "patches": 2, "epochs": 3}
+_QUICK = {"seeds": 1, "epochs": 3, "signals": ["complex_i_loss", "tissue_gaps"]}  # those that are learnt soon
 _MORE: dict[str, Any] = {"advanced": True}
 
 
@@ -37,11 +37,11 @@ class PlantedParameters(TaskParameters):
     )
     quick: bool = Field(
         default=False, title="Quick",
-        description="One network a signal and few patches: a first look in minutes, without intervals.",
+        description="One network for each of the two signals that are learnt soon: a first look in minutes, without intervals.",
     )  # fmt: skip
     signals: list[Literal[tuple(SIGNALS)]] = Field(  # type: ignore[valid-type]
         default=["complex_i_loss", "membrane_rim", "perinuclear_spots", "tissue_gaps"],
-        min_length=1, title="Signals", description=f"What the simulated patients carry: {', '.join(SIGNALS)}.",
+        min_length=1, title="Signals", description="What the simulated patients carry.",
     )  # fmt: skip
     methods: list[str] = Field(
         default=[], title="Methods",
@@ -73,7 +73,7 @@ class PlantedParameters(TaskParameters):
         json_schema_extra=_MORE,
     )  # fmt: skip
     epochs: int = Field(
-        default=8, ge=1, le=1000, title="Epochs",
+        default=12, ge=1, le=1000, title="Epochs",
         description="How often training goes over all patches; with more, networks that learnt nothing are trained anew.",
         json_schema_extra=_MORE,
     )  # fmt: skip
@@ -88,7 +88,7 @@ class PlantedParameters(TaskParameters):
 
     @field_validator("methods")
     @classmethod
-    def _known_methods(cls, labels: list[str]) -> list[str]:
+    def _known(cls, labels: list[str]) -> list[str]:
         for label in labels:
             try:
                 resolve(label)

@@ -252,6 +252,10 @@ def _notes(sections: list[dict[str, Any]], table: "pd.DataFrame") -> list[str]:
             if section.get("use_of_subject") in ("train", "validation")
         }
     )
+    if len({section.get("parameters", {}).get("keep_all") for section in sections}) > 1:
+        notes.append(
+            "Some sections were measured with all fibres and others with the analysable ones alone: compare like with like."
+        )
     if seen:
         notes.append(
             f"The model has seen {', '.join(seen)} in training: what it looks at there is no evidence for new subjects."

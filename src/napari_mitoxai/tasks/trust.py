@@ -1,4 +1,4 @@
-"""Judge explanation methods on a section: are they faithful, steady, and more than a picture of the image."""
+"""Judge explanation methods on a section; with --simulate on simulated ones whose truth is known, by other options."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from napari_mitoxai.tasks.explain import with_settings
 from napari_mitoxai.tasks.inside import SectionMask, as_seen, refuse_without_fibres
 from napari_mitoxai.tasks.parameters import TaskParameters
 from napari_mitoxai.trust.checks import CHECKS, SCORES
-from napari_mitoxai.trust.recorded import RecordedScore, record_scores
+from napari_mitoxai.trust.recorded import BASELINES, RecordedScore, record_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from napari_mitoxai.models import Checkpoint
     from napari_mitoxai.trust.judging import Judge, Outcome, Settings
 
-BASELINES = ("random", "edge_detector")
 _ADVANCED: dict[str, Any] = {"advanced": True}
 _MIN_TISSUE = 0.5  # of a patch: what is judged is tissue
 _FEW = 5  # patches, below which an interval by drawing among them is too narrow
@@ -101,7 +100,7 @@ class TrustParameters(TaskParameters):
     )  # fmt: skip
     fill: Literal["zero", "mean", "blur", "noise"] = Field(
         default="blur", title="Filled with",
-        description="What deletion, insertion and infidelity put in place of what is removed; pixel flipping uses all of them.",
+        description="What deletion and insertion put in place of what is removed; pixel flipping uses all of them.",
         json_schema_extra=_ADVANCED,
     )  # fmt: skip
     region: int = Field(
@@ -228,8 +227,8 @@ def run(
     rows = score_rows(judged, _failures(judged))
     _write(parameters, rows, judged, target)
     if store is not None:
-        for label in store.methods:
-            if label in judged:
+        for label in judged:
+            if label in store.methods or label in BASELINES:
                 _record(store.path, label, rows, fails=_failures(judged).get(label))
     return TrustResult(
         parameters.out, parameters.curves, parameters.figure, parameters.maps, target, len(judge.patches), rows,

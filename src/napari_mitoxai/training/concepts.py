@@ -129,7 +129,7 @@ def concept_activations(
     examples: Examples,
     whitening: Whitening,
     *,
-    axes: int | None = None,
+    every_axis: bool = False,
     batch_size: int = 16,
     cancel: CancelToken | None = None,
 ) -> dict[str, NDArray[np.float32]]:
@@ -140,11 +140,11 @@ def concept_activations(
     network : torch.nn.Module
         Put into evaluation mode.
     examples : Examples
-        Scaled patches.
+        Scaled patches, at least one.
     whitening : Whitening
         Of the network.
-    axes : int, optional
-        How many axes; those of the concepts by default.
+    every_axis : bool
+        Whether those of no concept are asked for too.
     batch_size, cancel
         As usual.
 
@@ -153,16 +153,14 @@ def concept_activations(
     dict
         (N, axes) by the layer's name in the architecture.
     """
-    count = len(whitening.concepts) if axes is None else axes
+    count = None if every_axis else len(whitening.concepts)
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in whitening.layers}
     for start in range(0, len(examples), batch_size):
         indices = np.arange(start, min(start + batch_size, len(examples)))
         given = axes_of(network, examples.inputs(indices, 0, start), cancel)
         for name, output in zip(whitening.layers, given.values(), strict=True):
             parts[name].append(activations_of(output[:, :count].float(), whitening.activation).cpu().numpy())
-    return {
-        name: np.concatenate(own) if own else np.empty((0, count), np.float32) for name, own in parts.items()
-    }
+    return {name: np.concatenate(own) for name, own in parts.items()}
 
 
 def purity(activations: NDArray[np.float32], labels: NDArray[np.int64], concepts: Sequence[str]) -> list[Row]:
@@ -189,3 +187,23 @@ def purity(activations: NDArray[np.float32], labels: NDArray[np.int64], concepts
         auc = float(roc_auc_score(own, activations[:, number])) if own.any() and not own.all() else None
         rows.append({"concept": concept, "auc": auc, "examples": int(own.sum()), "others": int((~own).sum())})
     return rows
+
+
+def best_axis(activations: NDArray[np.float32], shown: NDArray[np.bool_]) -> tuple[int, float]:
+    """Which of all axes tells the examples of a concept best, and how well: what the concept's own axis is compared with.
+
+    Parameters
+    ----------
+    activations : ndarray of float32
+        (N, axes).
+    shown : ndarray of bool
+        (N,), which patches show the concept; some do, some do not.
+
+    Returns
+    -------
+    int, float
+        The axis, and its AUC: of the best of many, so that it is optimistic.
+    """
+    found = [float(roc_auc_score(shown, activations[:, axis])) for axis in range(activations.shape[1])]
+    best = int(np.argmax(found))
+    return best, found[best]

@@ -230,6 +230,7 @@ def gather_concepts(
     *,
     masks: Path | None = None,
     one_a_fibre: bool = False,
+    concepts: Sequence[str] = (),
     progress: ProgressCallback = no_progress,
     cancel: CancelToken | None = None,
 ) -> ConceptPatches:
@@ -243,6 +244,8 @@ def gather_concepts(
         The channels of the cohort's patches.
     geometry, masks, one_a_fibre, progress, cancel
         As in `gather_patches`; the one fibre is that at the centre of a patch, or the nearest to it in the patch.
+    concepts : sequence of str
+        Their numbers; by default in the order of the set.
 
     Raises
     ------
@@ -250,7 +253,7 @@ def gather_concepts(
         If a section cannot be read or lacks a channel, or there is no fibre in a patch that is to show one.
     """
     counts: dict[int, NDArray[np.float32]] = {}
-    names = placed.concepts
+    names = list(concepts) or placed.concepts
     members = list(dict.fromkeys(item.member.address for item in placed.examples))
     for done, address in enumerate(members):
         progress(Progress("Reading concepts", done, len(members), address.name))

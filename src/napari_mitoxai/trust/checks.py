@@ -85,7 +85,7 @@ CHECKS: dict[str, Check] = {
         "Pixel flipping", _ORDER, tuple(name for name in SCORES if name.startswith("pixel_flipping"))
     ),
     "road": Check("ROAD", ("values", "seed"), ("road",)),
-    "infidelity": Check("Infidelity", ("values", "region", "fill", "squares", "seed"), ("infidelity",)),
+    "infidelity": Check("Infidelity", ("values", "region", "squares", "seed"), ("infidelity",)),
     "sensitivity": Check("Max-sensitivity", ("samples", "radius", "seed"), ("max_sensitivity",)),
     "concentration": Check("Sparseness and complexity", (), ("sparseness", "complexity")),
     "randomisation": Check(

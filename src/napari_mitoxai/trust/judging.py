@@ -39,7 +39,7 @@ class Settings:
     steps : int
         Of deletion, insertion and pixel flipping.
     fill : str
-        In place of what is removed by deletion, insertion and infidelity.
+        In place of what is removed by deletion and insertion.
     squares : int
         Covered for infidelity, in each patch.
     samples, radius
@@ -182,7 +182,8 @@ class Judge:
 
     @cached_property
     def _drops(self) -> NDArray[np.float64]:
-        return drops(self.network.scores, self.patches, self._covered, self._nothing(self.settings.fill))
+        # zero is what relevance that adds up to the score is counted from
+        return drops(self.network.scores, self.patches, self._covered, self._nothing("zero"))
 
     # --- checks --------------------------------------------------------------------------------------------------
 

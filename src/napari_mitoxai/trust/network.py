@@ -11,6 +11,7 @@ from torch import nn
 
 from napari_mitoxai.common import CancelToken
 from napari_mitoxai.explain.attribution import attribute_many
+from napari_mitoxai.explain.filling import refuse_not_finite
 from napari_mitoxai.explain.plan import Score, Wanted
 from napari_mitoxai.models import CancellingMode
 
@@ -70,6 +71,8 @@ class Network:
         ------
         Unsuitable
             If the method has no meaning for this network.
+        MitoxaiError
+            If a map is not finite.
         """
         asked = {wanted.label: wanted.parameters.model_dump()}
         maps = []
@@ -79,7 +82,9 @@ class Network:
                     self.model, batch, asked, self.score.target, against=self.score.against, output=self.score.output
                 )  # fmt: skip
             maps.append(answer.maps[wanted.label].float().contiguous().cpu().numpy())
-        return np.concatenate(maps)
+        whole = np.concatenate(maps)
+        refuse_not_finite({wanted.label: whole}, "the judged patches")
+        return whole
 
     def _batches(self, patches: NDArray[np.float32]) -> Iterator[torch.Tensor]:
         for first in range(0, len(patches), self._batch_size):

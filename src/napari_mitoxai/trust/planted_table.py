@@ -14,7 +14,7 @@ COLUMNS = [
     "above_chance", "above_edges",
 ]  # fmt: skip
 _EDGES = "edge_detector"
-_LEAST = 1e-3  # mass that counts as none: of nothing there is no logarithm
+_DIGITS = 4
 
 
 def t_interval(values: Collection[float]) -> tuple[float, float, float]:
@@ -82,6 +82,7 @@ def over_seeds(patches: pd.DataFrame, baselines: Collection[str] = ()) -> pd.Dat
                 }
             )
     table = pd.DataFrame(rows, columns=COLUMNS)
+    table = table.round({"value": _DIGITS})  # methods that are the same but for rounding share a place
     placed = ~table["method"].isin(list(baselines))
     groups = table[placed].groupby(["signal", "score"], sort=False)
     table["place"] = groups["value"].rank(ascending=False, method="min").astype("Int64")
@@ -115,7 +116,7 @@ def overall(patches: pd.DataFrame, baselines: Collection[str] = ()) -> pd.DataFr
     -------
     pandas.DataFrame
         A row a method, the best first, the baselines last: ``method, place, mean_place, times_chance, low, high, networks``. By the mean
-        of its places in relevance mass over the signals, of methods scored on every signal. ``times_chance`` is the geometric mean over
+        of its places in relevance mass over the signals, of methods scored on every signal. ``times_chance`` is the mean over
         all networks, of whatever signal, of the mass over that of chance, ``low`` and ``high`` its 95 % t interval: 1 is chance.
     """
     table = over_seeds(patches, baselines)
@@ -124,13 +125,13 @@ def overall(patches: pd.DataFrame, baselines: Collection[str] = ()) -> pd.DataFr
     mean_place = by_method.loc[by_method["size"] == mass["signal"].nunique(), "mean"].astype(float)
     columns = [RANKED_BY, f"chance_{RANKED_BY}"]
     networks = patches.groupby(["method", "signal", "seed"], sort=False)[columns].mean()
-    times = np.log(np.maximum(networks[columns[0]], _LEAST) / networks[columns[1]])
+    times = networks[columns[0]] / networks[columns[1]]
     rows = []
     for method in [*mean_place.sort_values(kind="stable").index, *baselines]:
         own = times[times.index.get_level_values("method") == method]
         if not own.empty:
-            value, low, high = np.exp(t_interval(own.to_numpy()))
-            rows.append((method, mean_place.get(method), value, low, high, len(own)))
+            value, low, high = t_interval(own.to_numpy())
+            rows.append((method, mean_place.get(method), value, np.maximum(low, 0.0), high, len(own)))
     ranking = pd.DataFrame(rows, columns=["method", "mean_place", "times_chance", "low", "high", "networks"])
     ranking.insert(1, "place", ranking["mean_place"].rank(method="min").astype("Int64"))
     return ranking

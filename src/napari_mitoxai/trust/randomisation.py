@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_mitoxai.trust.agreement import rank_correlations, similarities
+from napari_mitoxai.trust.agreement import mean_and_interval, rank_correlations, similarities
 
 FAILS_FROM = 0.5
-"""Magnitude of the rank correlation of the maps before and after from which a method fails: the mean over patches and networks."""
+"""Magnitude of the rank correlation of the maps before and after that the interval of a method must not reach."""
 
 
 def layers_in_order(model: nn.Module, patch: Tensor) -> list[str]:
@@ -111,12 +111,18 @@ def likeness(
 
 
 def fails(rank: NDArray[np.floating]) -> bool:
-    """Whether a method fails: its maps are, on average over patches, as like those of untrained networks as `FAILS_FROM`.
+    """Whether a method fails: it is not shown that its maps are less like those of untrained networks than `FAILS_FROM`.
 
     Parameters
     ----------
     rank : ndarray (N,)
         From `likeness`, the mean over untrained networks of each patch; nan for a constant map, which counts for nothing.
+
+    Returns
+    -------
+    bool
+        Whether the 95 % interval over patches reaches `FAILS_FROM`; of a single patch, whether its own rank does; false where every
+        map is constant.
     """
-    known = rank[np.isfinite(rank)]
-    return bool(known.size) and float(known.mean()) >= FAILS_FROM
+    mean, _, high = mean_and_interval(rank.tolist())
+    return bool((high if np.isfinite(high) else mean) >= FAILS_FROM)

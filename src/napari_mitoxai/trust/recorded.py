@@ -17,6 +17,9 @@ COLUMNS = ["method", "score", "value", "low", "high", "patches", "seeds", "bette
 FAILS = "fails the sanity check"
 """What is said, wherever it is shown, of a map that hardly changes when the network's weights are drawn anew."""
 
+BASELINES = ("random", "edge_detector")
+"""Methods that know nothing of the class: judged beside the others, also where a store has no maps of them."""
+
 SCORES_FILE = "trust.json"
 
 
@@ -56,7 +59,7 @@ def record_scores(
     maps : Path
         A store that `mitoxai explain` wrote.
     method : str
-        As the store names it, with its preset.
+        As the store names it, with its preset; or one of the `BASELINES`, which it need not have.
     scores : iterable of RecordedScore
     fails_sanity : bool, optional
         Whether the map survives random weights; None leaves what is known.
@@ -68,7 +71,9 @@ def record_scores(
     """
     from napari_mitoxai.explain import open_maps
 
-    open_maps(maps).channels(method)  # says what is missing
+    store = open_maps(maps)
+    if method not in BASELINES:
+        store.channels(method)  # says what is missing
     kept = _read(maps)
     entry = kept.get(method, {"scores": [], "fails_sanity": None})
     rows = {row["score"]: row for row in entry["scores"]}
@@ -95,7 +100,7 @@ def read_scores(maps: Path) -> "pd.DataFrame":
     Returns
     -------
     DataFrame
-        A row a method and score: ``method, score, value, low, high, patches, seeds, better``; without rows where none were made.
+        A row a method and score, of the `BASELINES` too: ``method, score, value, low, high, patches, seeds, better``; without rows where none were made.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Ship what `mitoxai trust --simulate` measured: the tables that the package shows as hints, and the figure of the docs.
 
 mitoxai trust --simulate --out FOLDER
-python benchmarks/planted_truth.py FOLDER
+python tools/planted_truth.py FOLDER
 """
 
 import shutil
