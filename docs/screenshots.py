@@ -195,6 +195,22 @@ def compare_maps(
     comparison.end()
 
 
+def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path) -> None:
+    """Make two concepts of what the OXPHOS tab called, keep them, and test them on the model in use."""
+    from napari_mitoxai.napari.concepts_panel import ConceptsPanel
+
+    panel = workspace.findChild(ConceptsPanel)
+    panel.form.set_values({"out": folder / "concepts.csv"})
+    for name, condition in (("NDUFB8 deficient", "NDUFB8_z < -3"), ("normal", "NDUFB8_status = normal")):
+        panel.findChild(QComboBox, "concept_name").setCurrentText(name)
+        panel.findChild(QLineEdit, "concept_where").setText(condition)
+        press("add_where")
+    press("save_concepts")
+    panel.test.form.set_values({"out": folder / "concept_test"})
+    panel.findChild(QWidget, "concept_test").expand(animate=False)
+    press("test_concepts")
+
+
 def main() -> None:
     """Walk through the tabs and keep a picture of each."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -284,6 +300,9 @@ def main() -> None:
         viewer.theme = "light"
         keep("explain_light")
         viewer.theme = "dark"
+        workspace.show_tab("Concepts")
+        name_concepts(workspace, press, Path(cache))
+        keep("concepts")
         workspace.show_tab("Relevance")
         press("measure_relevance")
         workspace.findChild(QWidget, "relevance_panel").findChild(QComboBox, "method").setCurrentText(

@@ -64,19 +64,30 @@ def small_network(channels):
 
 def learned(seed, epochs, mixing=1, ranges=None):
     """Train on hidden digits, with or without mixing."""
-    training, test, ratios = hidden_digits(seed, ranges)
+    return outcome_of(hidden_digits(seed, ranges), small_network, CLASSES, seed, epochs, mixing)
+
+
+def outcome_of(data, network_of, classes, seed, epochs, mixing, augmentation=()):
+    """Train a network on (training patches, test patches, ratio of each channel), and compare shares with ratios."""
+    training, test, ratios = data
     scaling = fit_scaling([training.counts])
     torch.manual_seed(seed)
     channels = len(ratios)
-    network = small_network(mixing or channels)
+    network = network_of(mixing or channels)
     if mixing:
         network = WithMixing(ChannelMixing(channels, mixing), network)
     recipe = Recipe(
         epochs=epochs, batch_size=32, learning_rate=3e-3, balance=False, precision="float32", seed=seed
     )
-    result = fit(network, ScaledPatches(training, scaling), None, recipe, device=torch.device("cpu"))
+    result = fit(
+        network,
+        ScaledPatches(training, scaling, augmentation=augmentation, seed=seed),
+        None,
+        recipe,
+        device=torch.device("cpu"),
+    )
     network.load_state_dict(result.state)
-    accuracy = evaluate(network, test, scaling, CLASSES, device=torch.device("cpu")).patch_accuracy
+    accuracy = evaluate(network, test, scaling, classes, device=torch.device("cpu")).patch_accuracy
     if not mixing:
         return Outcome([], float("nan"), accuracy)
     rows = channel_shares(network.mixing, training, scaling)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,10 +42,10 @@ def tcav_figure(table: "pd.DataFrame", *, target: str, title: str = "") -> Figur
         places = [layer + (number - (len(concepts) - 1) / 2) * step for layer in range(len(layers))]
         effects.hlines(places, own["low"], own["high"], color="0.8", linewidth=5, zorder=1)
         for axes, column, q in ((effects, "effect", "q"), (accuracies, "accuracy", "accuracy_q")):
-            shown = own[q] <= _LEVEL
+            sure = own[q] <= _LEVEL
             axes.scatter(
                 own[column], places, s=28, zorder=2, edgecolors=colour, linewidths=1.2,
-                facecolors=[colour if each else "white" for each in shown], label=concept,
+                facecolors=[colour if each else "white" for each in sure],
             )  # fmt: skip
         for place, effect, score in zip(places, own["effect"], own["score"], strict=True):
             effects.annotate(
@@ -60,15 +61,18 @@ def tcav_figure(table: "pd.DataFrame", *, target: str, title: str = "") -> Figur
     effects.set_yticks(range(len(layers)), layers, fontsize=8)
     effects.set_ylim(len(layers) - 0.5, -0.5)
     effects.set_xlabel(
-        f"share of {target} patches whose logit rises\ntowards the concept (grey: random sets)", fontsize=8
+        f"effect on {target}: mean cosine of derivative and concept\n(grey: random sets; number: TCAV score)",
+        fontsize=8,
     )
     accuracies.set_xlabel("share told from random patches\n(dotted: random sets)", fontsize=8)
-    handles, labels = accuracies.get_legend_handles_labels()
-    for handle in handles:
-        handle.set_facecolor(handle.get_edgecolor())
+    effects.set_title(f"filled: q ≤ {_LEVEL:g}", loc="left", fontsize=8)
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=_COLOURS[number % len(_COLOURS)], label=concept)
+        for number, concept in enumerate(concepts)
+    ]
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(len(concepts), 3), frameon=False, fontsize=8
+        handles=handles, loc="outside upper center", ncols=min(len(concepts), 3), frameon=False, fontsize=8
     )
     if title:
-        figure.suptitle(f"{title}; filled: q ≤ {_LEVEL:g}", fontsize=8, x=0.01, ha="left")
+        accuracies.set_title(title, loc="right", fontsize=8)
     return figure

@@ -28,7 +28,7 @@ from napari_mitoxai.napari.fibre_table import selected_in
 from napari_mitoxai.napari.fields import wrapping
 from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.forms import Form
-from napari_mitoxai.napari.layers import UNITS
+from napari_mitoxai.napari.layers import UNITS, LayerFacts
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
@@ -45,7 +45,6 @@ class ConceptsPanel(TaskPanel):
         super().__init__(state, "concepts_panel")
         self._examples: list[ConceptExample] = []
         self._kept: list[ConceptExample] = []  # as they are in a file
-        self._points: Any = None
         self._missing = wrapped(name="what_is_missing")
         self._name = QComboBox()
         self._name.setObjectName("concept_name")
@@ -143,7 +142,6 @@ class ConceptsPanel(TaskPanel):
     def _on_section(self, section: Section | None) -> None:
         if section is not None and not self._kept:
             self.form.set_values({"out": suggest(section.path, "concepts", ".csv")})
-        self._points = None
         self._on_layers()
         self._show_points()
 
@@ -274,19 +272,22 @@ class ConceptsPanel(TaskPanel):
             return
         concepts = list(dict.fromkeys(example.concept for example in self._examples))
         own = [example for example in self._examples if example.section == Path(section.address)]
-        if self._points is not None and self._points in viewer.layers:
-            viewer.layers.remove(self._points)
-        self._points = None
+        shown = self._state.layers_of(section, "concepts").get("concepts")
         if not own:
+            if shown is not None:
+                viewer.layers.remove(shown)
             return
         active = viewer.layers.selection.active
         pixel = section.pixel_size_um
-        self._points = viewer.add_points(
-            [(example.y_px * pixel, example.x_px * pixel) for example in own],
-            name=f"{section.name} / concepts", units=UNITS, size=18 * pixel, border_width=0.15, border_color="white", opacity=0.9,
-            face_color=[COLOURS[concepts.index(example.concept) % len(COLOURS)] for example in own],
-            features={"concept": [example.concept for example in own], "source": [example.source for example in own]},
-        )  # fmt: skip
+        facts = LayerFacts("concepts", section.name, str(section.address), "concepts")
+        keywords = {
+            "name": facts.name, "units": UNITS, "size": 24 * pixel, "border_width": 0.08, "border_color": "white", "opacity": 0.9,
+            "face_color": [COLOURS[concepts.index(example.concept) % len(COLOURS)] for example in own],
+            "features": {"concept": [example.concept for example in own], "source": [example.source for example in own]},
+            "metadata": facts.metadata(),
+        }  # fmt: skip
+        places = [(example.y_px * pixel, example.x_px * pixel) for example in own]
+        self._state.add_layer((places, keywords, "points"))
         if active is not None and active in viewer.layers:
             viewer.layers.selection.active = active
 

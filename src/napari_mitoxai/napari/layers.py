@@ -41,7 +41,8 @@ class LayerFacts:
     Attributes
     ----------
     kind : str
-        ``channel``, ``blend`` of channels, ``map``, ``fibres``, ``preview`` of fibres, or ``panorama``.
+        ``channel``, ``blend`` of channels, ``map``, ``fibres``, ``preview`` of fibres, ``concepts``, or
+        ``panorama``.
     section : str
         Name of the section.
     path : str

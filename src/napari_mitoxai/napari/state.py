@@ -131,7 +131,7 @@ class WindowState(QObject):
     def _put_in_order(self, layer: Any) -> None:
         """Pictures of the slide lie below channels, these below maps, and maps below the outlines of fibres."""
         layers, mine = self.viewer.layers, facts_of(layer)
-        order = ("panorama", "channel", "blend", "map", "fibres", "preview")
+        order = ("panorama", "channel", "blend", "map", "fibres", "preview", "concepts")
         for index, other in enumerate(layers):
             facts = facts_of(other)
             if mine is not None and facts is not None and order.index(facts.kind) > order.index(mine.kind):
