@@ -89,7 +89,7 @@ def test_a_session_is_saved_and_repeated(qtbot, viewer, workspace, state, child,
         one, other = pd.read_csv(tmp_path / name), pd.read_csv(again / name)
         pd.testing.assert_frame_equal(one, other, rtol=1e-4, atol=1e-6)
     one, other = (np.asarray(Image.open(folder / "figure.png"), int) for folder in (tmp_path, again))
-    assert np.abs(one - other).max() <= 1
+    assert np.abs(one - other).max() <= 3
     assert (again / "figure.pdf").is_file()
     assert not [text for severity, text in notifications if severity == "error"]
 
