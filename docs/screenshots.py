@@ -120,10 +120,7 @@ def tutorial(images: Path) -> None:
 
     def keep(name: str) -> None:
         wait()
-        path = images / f"{name}.png"
-        viewer.window.screenshot(str(path), canvas_only=False, flash=False)
-        with Image.open(path) as picture:  # a step of many is seen as well in fewer colours
-            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        viewer.window.screenshot(str(images / f"{name}.png"), canvas_only=False, flash=False)
 
     def press(panel: str, name: str) -> None:
         button = workspace.findChild(QWidget, panel).findChild(QPushButton, name)
