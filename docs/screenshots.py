@@ -14,6 +14,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
+from PIL import Image
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
@@ -107,6 +108,66 @@ def call_oxphos(workspace: QWidget, press: Callable[[str], None], folder: Path) 
     canvas.choose([(x, y - 9), (x + 9, y - 9), (x + 9, y), (x, y)])
 
 
+def tutorial(images: Path) -> None:
+    """Walk the ten clicks of docs/tutorial.md, and keep what is seen after each step; also the Embedding tab of its run."""
+    from napari_mitoxai.napari.docks import Workspace
+    from napari_mitoxai.napari.embedding_panel import EmbeddingPanel
+    from napari_mitoxai.napari.state import state_of
+
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1280, 800)
+    state = state_of(viewer)
+
+    def keep(name: str) -> None:
+        wait()
+        viewer.window.screenshot(str(images / f"{name}.png"), canvas_only=False, flash=False)
+
+    def press(panel: str, name: str) -> None:
+        button = workspace.findChild(QWidget, panel).findChild(QPushButton, name)
+        wait_until(button.isEnabled)
+        button.click()
+        wait_until(lambda: not state.runner.busy)
+
+    viewer.open_sample("napari-mitoxai", "simulated_cohort")
+    workspace = viewer.window._qt_window.findChild(Workspace)
+    wait_until(lambda: state.cohort is not None and not state.runner.busy)
+    viewer.reset_view()
+    keep("tutorial_sample")
+    workspace.show_tab("Train")
+    press("train_panel", "train")
+    keep("tutorial_trained")
+    workspace.show_tab("Explain")
+    press("explain_panel", "explain")
+    keep("tutorial_explained")
+    workspace.show_tab("Compare")
+    press("compare_panel", "compare")
+    wait_until(lambda: workspace.findChild(QWidget, "compare_panel").comparison.complete)
+    keep("tutorial_compared")
+    workspace.show_tab("Figure")
+    panel = workspace.findChild(QWidget, "figure_panel")
+    wait_until(lambda: panel.preview.pixels is not None and not state.runner.busy)
+    keep("tutorial_figure_tab")
+    press("figure_panel", "save_figure")
+    with Image.open(state.section.path.parent / "P99_figure.png") as figure:
+        width = 900
+        small = figure.convert("RGB").resize((width, round(figure.height * width / figure.width)))
+        small.save(images / "tutorial_figure.png", optimize=True)
+    workspace.findChild(QWidget, "compare_panel").comparison.end()
+    workspace.show_tab("Embedding")
+    panel = workspace.findChild(EmbeddingPanel)
+    press("embedding_panel", "embed")
+    canvas = panel.findChild(QWidget, "embedding_plot")
+    plot = canvas.plots[-1]
+    points = canvas._points[plot]
+    near = np.argsort(np.hypot(*(points - points[-1]).T))[:8]
+    panel.choose([int(index) for index in near])
+    wait_until(lambda: not state.runner.busy)
+    panel.go_to(panel.places([int(near[0])])[0])
+    panel.reveal(panel.gallery)
+    keep("embedding")
+    viewer.close()
+
+
 def compare_maps(
     workspace: QWidget, press: Callable[[str], None], keep: Callable[[str], None], folder: Path
 ) -> None:
@@ -152,9 +213,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, default=IMAGES, help="where the pictures go")
     parser.add_argument("--until", default="", help="stop after the picture of this name")
+    parser.add_argument("--tutorial", action="store_true", help="only the pictures of the tutorial")
     options = parser.parse_args()
     images = options.images
     images.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["MITOXAI_CACHE"], os.environ["MITOXAI_SETTINGS"] = cache, f"{cache}/settings"
+        if not options.until:
+            tutorial(images)
+    if options.tutorial:
+        return
     with tempfile.TemporaryDirectory() as cache:
         os.environ["MITOXAI_CACHE"] = cache
         os.environ["MITOXAI_SETTINGS"] = f"{cache}/settings"

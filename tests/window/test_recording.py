@@ -80,7 +80,7 @@ def test_a_session_is_saved_and_repeated(qtbot, viewer, workspace, state, child,
     for method in ("grad_cam", "gradient"):
         one, other = first.read(method), second.read(method)
         # the window computes what is on the screen first: sums of the same numbers in another order
-        assert np.abs(one - other).max() <= 1e-6 * np.abs(one).max()
+        assert np.abs(one - other).max() <= 1e-5 * np.abs(one).max()
         assert np.array_equal(one != 0, other != 0)
     assert first.info["verdict"] == second.info["verdict"]
     assert np.array_equal(read_labels(tmp_path / "fibres.tiff"), read_labels(again / "fibres.tiff"))
@@ -89,7 +89,7 @@ def test_a_session_is_saved_and_repeated(qtbot, viewer, workspace, state, child,
         one, other = pd.read_csv(tmp_path / name), pd.read_csv(again / name)
         pd.testing.assert_frame_equal(one, other, rtol=1e-4, atol=1e-6)
     one, other = (np.asarray(Image.open(folder / "figure.png"), int) for folder in (tmp_path, again))
-    assert np.abs(one - other).max() <= 1
+    assert np.abs(one - other).max() <= 3
     assert (again / "figure.pdf").is_file()
     assert not [text for severity, text in notifications if severity == "error"]
 

@@ -57,8 +57,8 @@ def walk(qtbot, viewer, notifications):
     mouse.click("tab_Compare")
     mouse.click("compare_panel/compare")
     mouse.wait()
-    qtbot.waitUntil(lambda: workspace.findChild(QWidget, "compare_panel")._comparison.complete, timeout=60_000)  # fmt: skip
-    assert len(workspace.findChild(QWidget, "compare_panel")._comparison.cells) == 3
+    qtbot.waitUntil(lambda: workspace.findChild(QWidget, "compare_panel").comparison.complete, timeout=60_000)  # fmt: skip
+    assert len(workspace.findChild(QWidget, "compare_panel").comparison.cells) == 3
     mouse.click("tab_Figure")
     panel = workspace.findChild(QWidget, "figure_panel")
     qtbot.waitUntil(lambda: panel.preview.pixels is not None and not state.runner.busy, timeout=60_000)

@@ -97,7 +97,7 @@ class ConceptReadoutBox(TaskPanel):
             self.form.set_values({"out": suggest(run.path, f"{run.path.name}_axes")})
             self.reveal(self._found)
 
-        self._state.runner.run("Reading concepts out", work, on_done=show)
+        self._state.runner.run("Reading concepts out", work, on_done=show, step=parameters)
 
     def open(self, result: ConceptsResult) -> None:
         """Show what was read out: the numbers, the overlays over their sections, and the patches of the first concept."""

@@ -1,10 +1,8 @@
 """Repeat a recorded analysis: the tasks that a file lists, one after the other, with the same results."""
 
-import hashlib
-import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,9 +130,9 @@ def run(
     moved = _Moved(steps, parameters.out_root.absolute() if parameters.out_root else None)
     planned = [_Step(step.number, step.task, moved.outputs_of(step.parameters)) for step in steps]
     _refuse_missing(steps)
-    inputs = _check_inputs(content.get("inputs", {}), steps, folder, progress, cancel)
+    _check_inputs(content["inputs"], folder, progress, cancel)
     place = (moved.root or folder) / f"{parameters.file.stem}.done.json"
-    journal = _Journal(place, planned, inputs, cancel)
+    journal = _Journal(place, planned, cancel)
     _refuse_existing(planned, journal)
     before = journal.done()
     if parameters.dry_run:
@@ -155,7 +153,8 @@ def run(
             continue
         made = [path for entry in journal.entries[:index] for path in map(Path, entry["written"])]
         whole = _Step(step.number, step.task, moved.inputs_of(step.parameters, made))
-        journal.begin(index)
+        progress(Progress("Looking at the inputs", 0, 0, whole.name))
+        journal.begin(index, inputs_of([whole.parameters], [()], made))
         started = time.monotonic()
         result = _do(whole, len(planned), progress, cancel)
         # what is read of earlier steps may have got something added, as scores are to maps
@@ -311,31 +310,18 @@ def _files(step: _Step) -> list[Path]:
 
 
 def _check_inputs(
-    recorded: dict[str, Any],
-    steps: list[_Step],
-    folder: Path,
-    progress: ProgressCallback,
-    cancel: CancelToken,
-) -> dict[str, str]:
-    """The digests of what the steps read and do not make; refused where they are not those of the file."""
-    known = {Path(os.path.normpath(folder / str(name))): str(value) for name, value in recorded.items()}
-    from napari_mitoxai.imc import split_address
-
-    outputs = [tuple(step.outputs) for step in steps]
-    read = {split_address(path)[0] for path in inputs_of([step.parameters for step in steps], outputs)}
-    found = {}
-    for number, path in enumerate(sorted(read | known.keys())):
-        progress(Progress("Looking at the inputs", number, len(read | known.keys()), path.name))
+    recorded: dict[str, Any], folder: Path, progress: ProgressCallback, cancel: CancelToken
+) -> None:
+    """Raise for a recorded input that is gone, or that is not what it was."""
+    for number, (name, expected) in enumerate(recorded.items()):
+        path = Path(os.path.normpath(folder / str(name)))
+        progress(Progress("Looking at the inputs", number, len(recorded), path.name))
         if not path.exists():
-            if path in known:
-                raise MitoxaiError(f"{path} is not there, which the analysis used: put it back.")
-            continue  # made beside an output
-        found[str(path)] = digest_of(path, cancel)
-        if known.get(path, found[str(path)]) != found[str(path)]:
+            raise MitoxaiError(f"{path} is not there, which the analysis used: put it back.")
+        if digest_of(path, cancel) != str(expected):
             raise MitoxaiError(
                 f"{path} is not what the analysis used: put the old one back, or delete its line under `inputs` to use this one."
             )
-    return found
 
 
 def _refuse_existing(steps: list[_Step], journal: "_Journal") -> None:
@@ -355,28 +341,29 @@ def _refuse_existing(steps: list[_Step], journal: "_Journal") -> None:
 class _Journal:
     """What is done of an analysis, so that the same call goes on where it stopped."""
 
-    def __init__(self, path: Path, steps: list[_Step], inputs: dict[str, str], cancel: CancelToken) -> None:
+    def __init__(self, path: Path, steps: list[_Step], cancel: CancelToken) -> None:
         self._path, self._cancel = path, cancel
-        self._prints = [_fingerprint(step, inputs) for step in steps]
+        self._marks = [[step.task.name, step.parameters.model_dump(mode="json")] for step in steps]
         self.entries: list[dict[str, Any]] = self._kept()
         self._done = self._looked_at()
 
     def done(self) -> int:
-        """How many of the first steps are done, with their results as they left them."""
+        """How many of the first steps are done, with what they read and made as it was."""
         return self._done
 
     def begun(self, index: int) -> bool:
         """Whether a step was begun with the same parameters: what is there of it is its own."""
         return index < len(self.entries) and not self.entries[index]["done"]
 
-    def begin(self, index: int) -> None:
-        """Take down that a step starts."""
-        self._put(index, {"fingerprint": self._prints[index], "done": False, "written": {}})
+    def begin(self, index: int, inputs: Iterable[Path]) -> None:
+        """Take down that a step starts, and what it reads that no step made."""
+        read = {str(path): digest_of(path, self._cancel) for path in inputs if path.exists()}
+        self._put(index, {"step": self._marks[index], "done": False, "read": read, "written": {}})
 
-    def finish(self, index: int, written: tuple[Path, ...]) -> None:
+    def finish(self, index: int, written: Iterable[Path]) -> None:
         """Take down what a step has made."""
         digests = {str(path): digest_of(path, self._cancel) for path in written if path.exists()}
-        self._put(index, {"fingerprint": self._prints[index], "done": True, "written": digests})
+        self._put(index, {**self.entries[index], "done": True, "written": digests})
 
     def _put(self, index: int, entry: dict[str, Any]) -> None:
         self.entries = [*self.entries[:index], entry]
@@ -389,32 +376,25 @@ class _Journal:
         content = read_json(self._path)
         entries = content.get("steps") if isinstance(content, dict) else None
         kept = []
-        for entry, mark in zip(entries if isinstance(entries, list) else [], self._prints, strict=False):
-            if not isinstance(entry, dict) or entry.get("fingerprint") != mark or not isinstance(entry.get("written"), dict):  # fmt: skip
+        for entry, mark in zip(entries if isinstance(entries, list) else [], self._marks, strict=False):
+            whole = isinstance(entry, dict) and {"step", "done", "read", "written"} <= entry.keys()
+            if not whole or entry["step"] != mark:
                 break
             kept.append(entry)
-            if not entry.get("done"):
+            if not entry["done"]:
                 break
         return kept
 
     def _looked_at(self) -> int:
-        """The done steps whose results are still there as they were; what a later one replaced is not asked for."""
-        last = {
-            path: digest
-            for entry in self.entries
-            if entry["done"]
-            for path, digest in entry["written"].items()
-        }
+        """The done steps of which all is as it was; what a later one replaced is not asked for."""
+        last: dict[str, str] = {}
+        for entry in self.entries:
+            last |= entry["written"]
         for index, entry in enumerate(self.entries):
-            same = all(
-                Path(path).exists() and digest_of(Path(path), self._cancel) == last[path]
-                for path in entry["written"]
-            )
-            if not entry["done"] or not same:
+            expected = {**entry["read"], **{path: last[path] for path in entry["written"]}}
+            if not entry["done"] or not all(map(self._is, expected.keys(), expected.values())):
                 return index
         return len(self.entries)
 
-
-def _fingerprint(step: _Step, inputs: dict[str, str]) -> str:
-    text = json.dumps([step.task.name, step.parameters.model_dump(mode="json"), inputs], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    def _is(self, path: str, digest: str) -> bool:
+        return Path(path).exists() and digest_of(Path(path), self._cancel) == digest

@@ -362,7 +362,7 @@ def _notes(patches: "pd.DataFrame", numbers: "pd.DataFrame") -> list[str]:
         )
     uses = patches.drop_duplicates("subject")["use"]
     seen = int(uses.isin(_TRAINED_ON).sum())
-    if seen:
+    if seen and len(uses) > 1:
         notes.append(
             f"The model was trained on {seen} of the {len(uses)} subjects: that it tells their groups apart is no evidence; look at those held out."
         )

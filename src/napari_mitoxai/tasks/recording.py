@@ -1,7 +1,7 @@
 """What was done, as a file that `mitoxai run` repeats: each task with its parameters, and the digests of what it read."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,11 @@ def write_recording(
     digests = {}
     for number, each in enumerate(read):
         progress(Progress("Reading what was used", number, len(read), each.name))
-        file = _file_of(each)
-        if not file.exists():
+        if not each.exists():
             raise MitoxaiError(
-                f"{file} was used and is not there any more: put it back, and save what was done again."
+                f"{each} was used and is not there any more: put it back, and save what was done again."
             )
-        digests[portable(file, folder)] = digest_of(file, cancel)
+        digests[portable(each, folder)] = digest_of(each, cancel)
     entries: list[dict[str, Any]] = []
     before: list[Path] = []
     for step in kept:
@@ -138,14 +137,27 @@ def write_recording(
     return notes
 
 
-def inputs_of(steps: list[TaskParameters], written: list[tuple[Path, ...]]) -> Iterator[Path]:
-    """What steps read that no earlier one wrote, each once; of a cohort's table also the sections that it lists."""
-    made: set[Path] = set()
+def inputs_of(
+    steps: Sequence[TaskParameters], written: Sequence[tuple[Path, ...]], before: Iterable[Path] = ()
+) -> Iterator[Path]:
+    """The files that steps read and that no earlier one wrote, each once; of a cohort's table also the sections that it lists.
+
+    Parameters
+    ----------
+    steps : sequence of TaskParameters
+        In order.
+    written : sequence of tuple of Path
+        What each of them wrote.
+    before : iterable of Path
+        What was written before them.
+    """
+    made = set(before)
     told: set[Path] = set()
     for parameters, outputs in zip(steps, written, strict=True):
         for name, paths in paths_in(parameters, written=False).items():
-            for path in (each for given in paths for each in (given, *_listed(name, given))):
-                if path not in told and not is_in(_file_of(path), made):
+            for address in (each for given in paths for each in (given, *_listed(name, given))):
+                path = _file_of(address)
+                if path not in told and not is_in(path, made):
                     told.add(path)
                     yield path
         made |= set(outputs)
