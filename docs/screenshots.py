@@ -7,6 +7,8 @@ committing them.
 import argparse
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -193,7 +195,7 @@ def compare_maps(
 
 
 def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path) -> None:
-    """Make two concepts of what the OXPHOS tab called, keep them, and test them on the model in use."""
+    """Make two concepts of what the OXPHOS tab called, and keep them."""
     from napari_mitoxai.napari.concepts_panel import ConceptsPanel
 
     panel = workspace.findChild(ConceptsPanel)
@@ -203,9 +205,6 @@ def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path
         panel.findChild(QLineEdit, "concept_where").setText(condition)
         press("add_where")
     press("save_concepts")
-    panel.test.form.set_values({"out": folder / "concept_test"})
-    panel.findChild(QWidget, "concept_test").expand(animate=False)
-    press("test_concepts")
 
 
 def main() -> None:
@@ -217,12 +216,15 @@ def main() -> None:
     options = parser.parse_args()
     images = options.images
     images.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["MITOXAI_CACHE"], os.environ["MITOXAI_SETTINGS"] = cache, f"{cache}/settings"
-        if not options.until:
-            tutorial(images)
     if options.tutorial:
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["MITOXAI_CACHE"], os.environ["MITOXAI_SETTINGS"] = cache, f"{cache}/settings"
+            tutorial(images)
         return
+    if (
+        not options.until
+    ):  # in a process of its own: a second window of a process gives docks half their height
+        subprocess.run([sys.executable, __file__, "--tutorial", "--images", images], check=True)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["MITOXAI_CACHE"] = cache
         os.environ["MITOXAI_SETTINGS"] = f"{cache}/settings"

@@ -2,20 +2,17 @@
 
 import csv
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox
 
-from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback
+from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.layers import store_layers
 from napari_mitoxai.napari.libraries import load_libraries
-from napari_mitoxai.napari.open_sections import look_at
 from napari_mitoxai.napari.panel import TaskPanel
-from napari_mitoxai.napari.patch_gallery import MOST, PatchGallery, PatchPlace, pictures_of
+from napari_mitoxai.napari.patch_gallery import MOST, PatchGallery, PatchPlace, go_to, pictures_of
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
@@ -24,8 +21,6 @@ from napari_mitoxai.tasks.concepts import run as read_out
 
 if TYPE_CHECKING:
     from napari_mitoxai.napari.runs import RunSummary
-
-_ROUND = 3  # sides of a patch that the view shows around it
 
 
 class ConceptReadoutBox(TaskPanel):
@@ -136,23 +131,7 @@ class ConceptReadoutBox(TaskPanel):
 
     def go_to(self, place: PatchPlace) -> None:
         """Bring the place of a patch into view, and open its section if it is not open."""
-        if self._state.viewer is None:
-            return
-        try:
-            look_at(self._state, str(Path(place.address)))
-        except MitoxaiError as error:
-            show_error(str(error))
-            return
-        # what has just been opened is fitted into the view first
-        QTimer.singleShot(0, lambda: self._centre(place))
-
-    def _centre(self, place: PatchPlace) -> None:
-        section, viewer = self._state.section, self._state.viewer
-        if section is None or viewer is None:
-            return
-        camera, size_um = viewer.scene.camera, section.pixel_size_um
-        camera.center = (place.y_px - 0.5) * size_um, (place.x_px - 0.5) * size_um
-        camera.zoom = min(viewer.canvas.size) / (_ROUND * place.side_px * size_um)
+        go_to(self._state, place, place.address)
 
 
 def _told(result: ConceptsResult) -> str:

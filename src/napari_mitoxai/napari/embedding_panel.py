@@ -5,19 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QVBoxLayout, QWidget
 
-from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback
+from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.napari.fields import wrapping
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.libraries import load_libraries
-from napari_mitoxai.napari.open_sections import look_at
 from napari_mitoxai.napari.overlay import on_screen
 from napari_mitoxai.napari.panel import TaskPanel
-from napari_mitoxai.napari.patch_gallery import MOST, PatchGallery, PatchPlace, pictures_of, section_of
+from napari_mitoxai.napari.patch_gallery import MOST, PatchGallery, PatchPlace, go_to, pictures_of, section_of
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
@@ -33,7 +31,6 @@ _COHORT, _OPEN = "cohort", "open"
 _NOT_COLOURS = ("y_px", "x_px", "space", "method", "axis_1", "axis_2", "path")
 _TITLES = {"tsne": ("t-SNE", "Keeps near what is near."), "umap": ("UMAP", "Needs umap-learn; takes longer.")}
 _LOOK_MS = 200  # after the view has come to rest
-_ROUND = 1.6  # sides of a patch that the view shows around it
 
 
 class EmbeddingPanel(TaskPanel):
@@ -269,27 +266,8 @@ class EmbeddingPanel(TaskPanel):
 
     def go_to(self, place: PatchPlace) -> None:
         """Bring the place of a patch into view, and open its section if it is not open."""
-        viewer = self._state.viewer
-        if viewer is None:
-            return
-        try:
-            opened = next(
-                (path for path in self._open_sections() if section_of(str(path)) == Path(place.address)), None
-            )
-            look_at(self._state, str(opened or place.address))
-        except MitoxaiError as error:
-            show_error(str(error))
-            return
-        # what has just been opened is fitted into the view first
-        QTimer.singleShot(0, lambda: self._centre(place))
-
-    def _centre(self, place: PatchPlace) -> None:
-        section, viewer = self._state.section, self._state.viewer
-        if section is None or viewer is None:
-            return
-        camera, size_um = viewer.scene.camera, section.pixel_size_um
-        camera.center = (place.y_px - 0.5) * size_um, (place.x_px - 0.5) * size_um
-        camera.zoom = min(viewer.canvas.size) / (_ROUND * place.side_px * size_um)
+        opened = (path for path in self._open_sections() if section_of(str(path)) == Path(place.address))
+        go_to(self._state, place, str(next(opened, place.address)))
 
     # --- from the section to the plot --------------------
 

@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.utils.notifications import show_error
 from numpy.typing import NDArray
-from qtpy.QtCore import QSize, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QSize, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QGridLayout, QToolButton, QWidget
 
-from napari_mitoxai.common import CancelToken, Progress, ProgressCallback
+from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
+from napari_mitoxai.napari.open_sections import look_at
+from napari_mitoxai.napari.state import WindowState
 
 MOST = 16
 _ABREAST = 4
 _SIDE_PX = 68
+_ROUND = 2  # sides of a patch that the view shows around it
 
 
 @dataclass(frozen=True)
@@ -131,3 +135,25 @@ class PatchGallery(QWidget):
 def section_of(address: str) -> Path:
     """The address as a path, resolved, so that two ways to write it are one."""
     return Path(address).resolve()
+
+
+def go_to(state: WindowState, place: PatchPlace, address: str) -> None:
+    """Bring the place of a patch of the section at this address into view; the section is opened if it is not open."""
+    if state.viewer is None:
+        return
+    try:
+        look_at(state, address)
+    except MitoxaiError as error:
+        show_error(str(error))
+        return
+    # what has just been opened is fitted into the view first
+    QTimer.singleShot(0, lambda: _centre(state, place))
+
+
+def _centre(state: WindowState, place: PatchPlace) -> None:
+    section, viewer = state.section, state.viewer
+    if section is None or viewer is None:
+        return
+    camera, size_um = viewer.scene.camera, section.pixel_size_um
+    camera.center = (place.y_px - 0.5) * size_um, (place.x_px - 0.5) * size_um
+    camera.zoom = min(viewer.canvas.size) / (_ROUND * place.side_px * size_um)
