@@ -1,5 +1,7 @@
 """Testing concepts on a trained run: from a concept set to a table, a plot and sentences."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -72,3 +74,12 @@ def test_one_or_two_examples_are_no_concept(trained_run, simulated_cohort, tmp_p
     with pytest.raises(MitoxaiError, match="1 example has no direction"):
         asked(trained_run, few, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_concept_may_be_drawn_on_a_section_that_is_new_to_the_model(
+    trained_run, simulated_cohort, tmp_path
+):
+    section = shutil.copy(simulated_cohort.parent / "P02.ome.tiff", tmp_path / "P77.ome.tiff")
+    drawn = [ConceptExample("left", section, "P77", y, 90.0) for y in (80.0, 110.0, 140.0, 170.0)]
+    result = asked(trained_run, write_concepts(tmp_path / "new.csv", drawn), tmp_path / "out")
+    assert {row["subjects"] for row in result.rows} == {"P77"}

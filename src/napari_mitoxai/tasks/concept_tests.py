@@ -1,7 +1,7 @@
 """From a concept set to its tests: patches read, activations and derivatives computed, p values corrected. Imports torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from napari_mitoxai.cohort import (
     tissue_mask,
     with_tissue,
 )
-from napari_mitoxai.cohort.concepts import PlacedConcepts, place_concepts, read_concepts
+from napari_mitoxai.cohort.concepts import ConceptExample, PlacedConcepts, place_concepts, read_concepts
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
 from napari_mitoxai.models import Checkpoint, load_checkpoint, pick_device
 from napari_mitoxai.tasks.inside import as_seen, refuse_without_fibres
@@ -71,7 +71,8 @@ def concept_table(
         )
     cohort = _cohort(parameters, checkpoint)
     progress(Progress("Finding patches", 0, 1))
-    placed = place_concepts(read_concepts(parameters.concepts), cohort, checkpoint.geometry, cancel)
+    examples = read_concepts(parameters.concepts)
+    placed = place_concepts(examples, _with_sections_of(examples, cohort), checkpoint.geometry, cancel)
     sets = _sets(placed, checkpoint, parameters, cancel)
     network, device = checkpoint.model(), pick_device(parameters.device)
     network.to(device)
@@ -164,6 +165,18 @@ def _limits(sets: _Sets, parameters: "TcavParameters") -> list[str]:
 
 
 # --- patches ---------------------------------------------------------------------------------------------------------
+
+
+def _with_sections_of(examples: Sequence[ConceptExample], cohort: Cohort) -> Cohort:
+    """A cohort and the sections of examples that it does not have: a concept may be drawn on a section that is new to the model."""
+    known = {member.address.name for member in cohort.members}
+    new = {}
+    for example in examples:
+        if example.section.name not in known:
+            file, _, acquisition = example.section.name.partition("#")
+            path = example.section.with_name(file)
+            new[example.section] = Member(path, example.subject or file, group="", acquisition=acquisition)
+    return replace(cohort, members=(*cohort.members, *new.values()))
 
 
 def _cohort(parameters: "TcavParameters", checkpoint: Checkpoint) -> Cohort:
