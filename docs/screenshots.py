@@ -195,7 +195,7 @@ def compare_maps(
 
 
 def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path) -> None:
-    """Make two concepts of what the OXPHOS tab called, and keep them."""
+    """Make two concepts of what the OXPHOS tab called, keep them, and test them on the model in use."""
     from napari_mitoxai.napari.concepts_panel import ConceptsPanel
 
     panel = workspace.findChild(ConceptsPanel)
@@ -205,6 +205,9 @@ def name_concepts(workspace: QWidget, press: Callable[[str], None], folder: Path
         panel.findChild(QLineEdit, "concept_where").setText(condition)
         press("add_where")
     press("save_concepts")
+    panel.test.form.set_values({"out": folder / "concept_test"})
+    panel.findChild(QWidget, "concept_test").expand(animate=False)
+    press("test_concepts")
 
 
 def main() -> None:
