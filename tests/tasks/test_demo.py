@@ -21,7 +21,7 @@ def test_the_demonstration_proves_itself(tmp_path, seed):
         assert path.exists()
     for name in ("figure.png", "figure.pdf", "figure.json"):
         assert (tmp_path / "demo" / name).stat().st_size > 1000
-    assert json.loads((tmp_path / "demo" / "figure.json").read_text())["parameters"]
+    assert json.loads((tmp_path / "demo" / "figure.json").read_text())["spec"]
     text = "\n".join(result.lines)
     assert str(result.files["figure"]) in text
     assert "mitoxai" in text

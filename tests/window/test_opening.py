@@ -178,5 +178,5 @@ def test_the_sample_opens_at_once_and_offers_its_cohort(viewer, workspace, child
     assert time.monotonic() - start < 4  # about 1.5 s; the machine may be busy
     assert "P99 / NDUFB8" in viewer.layers
     qtbot.waitUntil(lambda: child("train").isEnabled(), timeout=60_000)
-    assert child("cohort").text().endswith("cohort.csv")
-    assert child("patch_size").value() == 128
+    assert child("train_panel/cohort").text().endswith("cohort.csv")
+    assert child("train_panel/patch_size").value() == 128

@@ -140,8 +140,9 @@ def test_percentiles_set_the_contrast_of_all_that_is_shown(viewer, child, opened
     counts = np.asarray(read_section(section_path).data)
     child("high_percentile").setValue(90)
     qtbot.waitUntil(lambda: opened["NDUFB8"].contrast_limits[1] == np.percentile(counts[2], 90), timeout=2000)
-    qtbot.wait(50)
-    assert opened["Dystrophin"].contrast_limits[1] == np.percentile(counts[9], 90)
+    qtbot.waitUntil(
+        lambda: opened["Dystrophin"].contrast_limits[1] == np.percentile(counts[9], 90), timeout=5000
+    )
     opened["Dystrophin"].contrast_limits = (0, 1000)
     child("auto_contrast").click()
     qtbot.waitUntil(

@@ -105,7 +105,7 @@ def test_an_existing_run_is_not_overwritten(ready, state, child, qtbot, tmp_path
 def test_a_broken_cohort_says_what_is_wrong(workspace, child, tmp_path):
     table = tmp_path / "cohort.csv"
     table.write_text("path,subject,group\nmissing.tiff,P1,patient\n")
-    child("cohort").setText(str(table))
+    child("train_panel/cohort").setText(str(table))
     assert "missing.tiff, which is not there" in child("cohort_says").text()
     assert not child("train").isEnabled()
 

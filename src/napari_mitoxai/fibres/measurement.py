@@ -224,11 +224,13 @@ def _near_empty(section: Section, means: NDArray[np.float64]) -> NDArray[np.bool
     others = [
         index for index in range(len(section.panel)) if index not in section.panel.with_role(Role.MEMBRANE)
     ]
-    means = means[:, others]
-    usual = np.nanmedian(means, axis=0) if len(means) else np.zeros(len(others))
-    if not (usual > 0).any():
-        return np.zeros(len(means), bool)
-    return np.asarray(np.nanmean(means[:, usual > 0] / usual[usual > 0], axis=1) < _EMPTY)
+    shares = np.full((len(means), len(others)), np.nan)
+    for place, index in enumerate(others):
+        known = means[np.isfinite(means[:, index]), index]
+        if known.size and np.median(known) > 0:
+            shares[:, place] = means[:, index] / np.median(known)
+    told = np.isfinite(shares).sum(1)
+    return np.asarray((told > 0) & (np.where(np.isfinite(shares), shares, 0).sum(1) < _EMPTY * told))
 
 
 def _shape_columns(

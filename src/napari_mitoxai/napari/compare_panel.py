@@ -104,10 +104,13 @@ class ComparePanel(TaskPanel):
         self._afterwards.setSingleShot(True)
         self._afterwards.setInterval(0)
         self._afterwards.timeout.connect(self._on_layers)
-        state.runner.state_changed.connect(lambda _: self._afterwards.start())
+        state.runner.state_changed.connect(self._on_task)
         self._on_layers()
         self._on_maps()
         self._on_comparison()
+
+    def _on_task(self, _: Any) -> None:
+        self._afterwards.start()
 
     def _make_two(self) -> QWidget:
         """Two maps at one place."""

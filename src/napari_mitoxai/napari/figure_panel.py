@@ -87,8 +87,11 @@ class FigurePanel(TaskPanel):
         self._timer.start()
         state.section_changed.connect(self._on_section)
         state.layers_changed.connect(self._on_layers)
-        state.runner.state_changed.connect(lambda _: QTimer.singleShot(0, self._on_layers))
+        state.runner.state_changed.connect(self._on_task)
         self._on_section(state.section)
+
+    def _on_task(self, _: Any) -> None:
+        QTimer.singleShot(0, self._on_layers)  # maps take their final name when explaining has ended
 
     def _build(self) -> None:
         self.add(self._missing)

@@ -185,7 +185,7 @@ class TrainingParameters(PatchParameters):
         json_schema_extra=_MORE,
     )  # fmt: skip
     concept_every: int = Field(
-        default=10, ge=1, le=10_000, title="Steps between concepts",
+        default=10, ge=1, le=10_000, title="Concept steps",
         description="Training steps from one turn of the axes to the next; the published code takes 20 to 30 in longer trainings.",
         json_schema_extra=_MORE,
     )  # fmt: skip
