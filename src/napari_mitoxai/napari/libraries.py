@@ -23,13 +23,17 @@ def load_libraries(progress: ProgressCallback) -> None:
     importlib.import_module("matplotlib.backends.backend_qtagg")
 
 
-def keep_llvms_apart() -> bool:
-    """Load Triton's library so that it uses its own LLVM; call this before torch is imported.
+# packages that bring an LLVM, and where in them it lies
+_LLVMS = {"triton": "_C/libtriton*.so", "llvmlite": "binding/libllvmlite*.so"}
 
-    Mesa's OpenGL drivers load libLLVM, and Triton, which torch imports, holds another version of LLVM. If the symbols
-    of one are bound to the other, importing torch kills a process that has shown a napari window (Linux without a
-    vendor's driver: Xvfb, remote desktops, many laptops). Loaded with ``RTLD_DEEPBIND``, a library prefers its own
-    symbols; a later import finds it loaded.
+
+def keep_llvms_apart() -> bool:
+    """Load Triton's and llvmlite's libraries so that they use their own LLVM; call this before torch or umap are imported.
+
+    Mesa's OpenGL drivers load libLLVM; Triton, which torch imports, and llvmlite, which UMAP imports, hold other versions of
+    LLVM. If the symbols of one are bound to the other, importing torch kills a process that has shown a napari window, and
+    drawing kills one that has made a UMAP (Linux without a vendor's driver: Xvfb, remote desktops, many laptops). Loaded
+    with ``RTLD_DEEPBIND``, a library prefers its own symbols; a later import finds it loaded.
 
     Returns
     -------
@@ -37,15 +41,13 @@ def keep_llvms_apart() -> bool:
         Whether there was anything to do.
     """
     maps = Path("/proc/self/maps")
-    if (
-        "triton" in sys.modules
-        or not hasattr(os, "RTLD_DEEPBIND")
-        or "libLLVM" not in maps.read_text(errors="replace")
-    ):
+    if not hasattr(os, "RTLD_DEEPBIND") or "libLLVM" not in maps.read_text(errors="replace"):
         return False
-    spec = importlib.util.find_spec("triton")
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    libraries = [library for folder in folders for library in Path(folder, "_C").glob("libtriton*.so")]
+    libraries = []
+    for package, place in _LLVMS.items():
+        spec = None if package in sys.modules else importlib.util.find_spec(package)
+        folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+        libraries += [library for folder in folders for library in Path(folder).glob(place)]
     for library in libraries:
         ctypes.CDLL(str(library), mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
     return bool(libraries)
