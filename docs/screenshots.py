@@ -151,7 +151,7 @@ def tutorial(images: Path) -> None:
     keep("tutorial_figure_tab")
     press("figure_panel", "save_figure")
     with Image.open(state.section.path.parent / "P99_figure.png") as figure:
-        width = 900
+        width = 600
         small = figure.convert("RGB").resize((width, round(figure.height * width / figure.width)))
         small.save(images / "tutorial_figure.png", optimize=True)
     workspace.findChild(QWidget, "compare_panel").comparison.end()
