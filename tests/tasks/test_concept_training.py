@@ -10,7 +10,7 @@ import torch
 from concept_sets import write_fibre_concepts
 
 from napari_mitoxai.cohort import read_concepts
-from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.common import CancelToken, MitoxaiError
 from napari_mitoxai.explain import attribute
 from napari_mitoxai.models import ConceptWhitening, Whitening, load_checkpoint
 from napari_mitoxai.models.whitened import whitened_layers
@@ -90,6 +90,27 @@ def test_it_goes_on_from_a_run_that_does_not_know_the_held_out(whitened_run, tra
     with pytest.raises(MitoxaiError, match=r"has channels SDHA.* and this training NDUFB8"):
         train.run(TrainParameters(**{**again, "channels": ["NDUFB8"]}))
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_cancelled_training_keeps_its_axes_and_goes_on(settings, tmp_path):
+    cancel = CancelToken()
+
+    def stop(report):
+        if report.values:  # an epoch has ended
+            cancel.cancel()
+
+    parameters = TrainParameters(**settings | {"epochs": 2}, out=tmp_path / "run", hold_out=["C03", "P03"])
+    stopped = train.run(parameters, stop, cancel)
+    assert stopped.cancelled
+    assert "The purity of the axes was not measured" in " ".join(stopped.metrics["notes"])
+    assert load_checkpoint(stopped.run).whitening.layers == (LAYER,)
+    tell_train(stopped)
+    gone_on = train.run(parameters)
+    assert not gone_on.cancelled
+    at_once = train.run(parameters.model_copy(update={"out": tmp_path / "at_once"}))
+    assert gone_on.metrics["concepts"] == at_once.metrics["concepts"]
+    first, second = (load_checkpoint(each.run).state for each in (gone_on, at_once))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
 @pytest.mark.slow

@@ -215,7 +215,7 @@ class ConceptsPanel(TaskPanel):
     def _draw(self) -> None:
         section = self._state.section
         if section is not None:
-            start_drawing(self._state, section, "concept")
+            start_drawing(self._state, section, "drawn")
 
     def _add_shapes(self) -> None:
         section = self._state.section
@@ -223,8 +223,12 @@ class ConceptsPanel(TaskPanel):
         concept, layer = self._concept(), shapes_on_top(self._state)
         outlines = outlines_in(layer, section)
         assert layer is not None
-        used = layer.features["concept"].astype(str).tolist() if "concept" in layer.features else []
-        used += [""] * (len(outlines) - len(used))
+        noted = layer.features["concept"].astype(str).tolist() if "concept" in layer.features else []
+        noted += [""] * (len(outlines) - len(noted))
+        there = {
+            example.concept for example in self._examples
+        }  # a concept that was removed gives its shapes back
+        used = [name if name in there else "" for name in noted]
         if all(used):
             raise MitoxaiError("All drawn shapes are in the set already: draw another one first.")
         step = float(self.form.field("patch_size").value()) / 2

@@ -43,6 +43,8 @@ class RunSummary:
         Whether it was trained on what lies inside fibres, and has to be asked about the same.
     mixing : int
         Images that it blends its channels to; 0 for none.
+    concepts : tuple of str
+        Those that axes of it were turned to; empty for a network without such axes.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class RunSummary:
     history: list[dict[str, float]]
     inside_fibres: bool = False
     mixing: int = 0
+    concepts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -100,6 +103,7 @@ def load_run(path: Path, progress: ProgressCallback, cancel: CancelToken) -> Run
         _history(folder / "history.csv"),
         bool(checkpoint.provenance.get("parameters", {}).get("mask")),
         checkpoint.mixing,
+        checkpoint.whitening.concepts if checkpoint.whitening is not None else (),
     )
 
 
