@@ -13,7 +13,7 @@ from napari_mitoxai.common.files import read_json, refuse_outputs
 from napari_mitoxai.fibres.spatial_null import adjusted
 from napari_mitoxai.fibres.subjects import by_subject, compare_groups
 from napari_mitoxai.tasks.measure_maps import ANSWERS, beside
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ class RelevanceParameters(TaskParameters):
     )  # fmt: skip
     overwrite: bool = Field(
         default=False, title="Replace existing table", description="Whether an existing file may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 
