@@ -9,6 +9,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_outputs
+from napari_mitoxai.tasks.fields import ReplaceTable
 from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 from napari_mitoxai.trust.recorded import BASELINES
 
@@ -67,10 +68,7 @@ class AgreeParameters(TaskParameters):
         description="Larger maps are averaged over the pixels of a coarser grid, to no more than this.",
         json_schema_extra=ADVANCED,
     )  # fmt: skip
-    overwrite: bool = Field(
-        default=False, title="Replace existing table", description="Whether an existing file may be replaced.",
-        json_schema_extra=ADVANCED,
-    )  # fmt: skip
+    overwrite: ReplaceTable = False
 
 
 @dataclass(frozen=True)

@@ -36,3 +36,13 @@ Device = Annotated[
     str, Field(title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=ADVANCED)
 ]
 """Where a network computes."""
+
+ReplaceTable = Annotated[
+    bool,
+    Field(
+        title="Replace existing table",
+        description="Whether an existing file may be replaced.",
+        json_schema_extra=ADVANCED,
+    ),
+]
+"""Whether a table that is there may be written over."""

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_outputs
+from napari_mitoxai.tasks.fields import ReplaceTable
 from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
@@ -92,10 +93,7 @@ class MeasureParameters(TaskParameters):
         default=None, title="Figure", description="Where the relevance falls, as a picture: .pdf, .svg, .png or .tiff.",
         json_schema_extra=ADVANCED,
     )  # fmt: skip
-    overwrite: bool = Field(
-        default=False, title="Replace existing table", description="Whether an existing file may be replaced.",
-        json_schema_extra=ADVANCED,
-    )  # fmt: skip
+    overwrite: ReplaceTable = False
 
 
 @dataclass(frozen=True)
