@@ -321,8 +321,8 @@ def _function(command: Command) -> Callable[..., None]:
     return call
 
 
-def _app(arguments: list[str]) -> typer.Typer:
-    """The command line; only the command that is called has its options, so that no other task's libraries are imported."""
+def command_line(called: str = "") -> typer.Typer:
+    """The command line with the options of one command: no other task is imported, as their libraries take seconds."""
     app = typer.Typer(
         help="Explanation maps of muscle-biopsy classifiers that can be trusted.",
         no_args_is_help=True,
@@ -332,7 +332,7 @@ def _app(arguments: list[str]) -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_version)
     for name, command in COMMANDS.items():
-        function = _function(command) if name in arguments[:1] else lambda: None
+        function = _function(command) if name == called else lambda: None
         app.command(name, cls=_Command, help=command.help, hidden=command.hidden)(function)
     app.command()(methods)
     return app
@@ -378,7 +378,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line: exit 0 when done, 2 with one sentence on standard error when not, 130 when cancelled."""
     try:
         meant = _spread(_meant(sys.argv[1:] if arguments is None else arguments))
-        _app(meant)(args=meant)
+        command_line(*meant[:1])(args=meant)
     except MitoxaiError as error:
         typer.echo(
             f"Error: {' '.join(str(error).splitlines())}", err=True
