@@ -96,7 +96,7 @@ def test_a_cancelled_training_keeps_its_axes_and_goes_on(settings, tmp_path):
     cancel = CancelToken()
 
     def stop(report):
-        if report.values:  # an epoch has ended
+        if report.stage == "Training" and "epoch 1 of 2, train loss" in report.detail:
             cancel.cancel()
 
     parameters = TrainParameters(**settings | {"epochs": 2}, out=tmp_path / "run", hold_out=["C03", "P03"])
