@@ -5,7 +5,7 @@ import pytest
 from graded import RATIOS, graded_tissue, learned_on_tissue
 from scipy.stats import spearmanr
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("one_thread")]
 
 
 def share_by_ratio(outcome, seed):
