@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from napari_mitoxai.tasks.fibre_relevance import FibreRelevance
     from napari_mitoxai.tasks.measure_maps import MapsResult
 
-_ASKED = ("out", "calls", "keep_all", "membrane_um", "submembrane_um", "gap_um", "draws", "overwrite")
+_ASKED = (
+    "out",
+    "calls",
+    "figure",
+    "keep_all",
+    "membrane_um",
+    "submembrane_um",
+    "gap_um",
+    "draws",
+    "overwrite",
+)
 ENRICHMENT, SHARE = "enrichment", "share of relevance"
 
 
@@ -45,7 +55,9 @@ class RelevancePanel(TaskPanel):
         self._missing = wrapped(name="what_is_missing")
         self._maps = choice_box("maps")
         others = [name for name in MeasureParameters.model_fields if name not in _ASKED]
-        self.form = Form(MeasureParameters, leave_out=others, browse={"out": "save", "calls": "open"})
+        self.form = Form(
+            MeasureParameters, leave_out=others, browse={"out": "save", "calls": "open", "figure": "save"}
+        )
         self.form.add_row("Maps", self._maps)
         self._method, self._channel, self._colour = (
             choice_box("method"),
@@ -245,7 +257,7 @@ class RelevancePanel(TaskPanel):
                 lines.append(f"<b>{escape(asked)}</b><br>" + "<br>".join(map(escape, said)))
         self._answers.setText("<br>".join(lines))
         sums = next(each for each in found.sums if each.method == method)
-        canvas.show_map(sums, own, colours_of(found.sums)[method])
+        canvas.show_map(sums, own, found.counted, colours_of(found.sums)[method])
         kept = self._channel.currentText()
         self._channel.blockSignals(True)
         self._channel.clear()
