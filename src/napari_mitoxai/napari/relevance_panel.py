@@ -17,7 +17,9 @@ from napari_mitoxai.napari.fibre_editor import classes_by_hand
 from napari_mitoxai.napari.fibre_legend import FibreLegend
 from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres, coloured_by, put_table
 from napari_mitoxai.napari.fields import choice_box
+from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.forms import Form
+from napari_mitoxai.napari.groups_box import GroupsBox
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
@@ -85,6 +87,8 @@ class RelevancePanel(TaskPanel):
             )
         )
         self.add(self._shown)
+        self._groups = GroupsBox(state)
+        self.add(folded("Compare groups", "groups", self._groups))
         self._column.addStretch(1)
         self._shown.setVisible(False)
         self._method.currentTextChanged.connect(lambda _: self._show_method())
@@ -187,6 +191,7 @@ class RelevancePanel(TaskPanel):
             notes = [escape(note) for note in result.notes]
             self._kept.setText("<br>".join([*notes, f"Kept in {escape(result.table.name)} and beside it."]))
             self._kept.setToolTip(str(result.table))
+            self._groups.tables.add(result.table)
             self._show_results()
             if self._state.section is section:
                 self.form.set_values({"out": suggest(section.path, f"{section.name}_relevance", ".csv")})
