@@ -16,7 +16,7 @@ from napari_mitoxai.imc import Section
 from napari_mitoxai.napari.compare_planes import Ingredient, composite_levels, outline_levels
 from napari_mitoxai.napari.layers import UNITS, LayerTuple, channel_layers, robust_limit
 from napari_mitoxai.napari.styles import map_colormap, outline_colormap
-from napari_mitoxai.trust.recorded import FAILS
+from napari_mitoxai.trust.recorded import ARROWS, FAILS
 
 if TYPE_CHECKING:
     from napari_mitoxai.explain.store import MapStore
@@ -137,8 +137,9 @@ class CellMap:
         lines = [line for line in (self.where, self.label, unit) if line]
         for row in self.recorded:
             if row["score"] == self.score:
-                interval = f" ({row['low']:.2g} to {row['high']:.2g})" if row["low"] == row["low"] else ""
-                lines.append(f"{self.score} {row['value']:.2g}{interval}, {row['better']} is better")
+                lines.append(f"{self.score} {ARROWS[row['better']]} {row['value']:.2g}")
+                if row["low"] == row["low"]:
+                    lines.append(f"{row['low']:.2g} to {row['high']:.2g}")
         return "\n".join([*lines, FAILS] if self.fails else lines)
 
     @property
@@ -175,20 +176,37 @@ def prepare(
             f"{len(choices)} maps are too many to be read beside each other: choose {MOST} or fewer."
         )
     from napari_mitoxai.explain import open_maps
-    from napari_mitoxai.trust.recorded import read_scores, sanity_failures
 
-    paths = list(dict.fromkeys(choice.store for choice in choices))
-    stores = {path: open_maps(path) for path in paths}
-    scores = {path: read_scores(path).to_dict("records") for path in paths}
-    failures = {path: sanity_failures(path) for path in paths}
+    stores = {path: open_maps(path) for path in dict.fromkeys(choice.store for choice in choices)}
     cells = []
     for choice in choices:
         if cancel is not None:
             cancel.check()
-        cell = _cell(choice, stores[choice.store])
-        own: tuple[Any, ...] = tuple(row for row in scores[choice.store] if row["method"] == choice.method)
-        cells.append(replace(cell, recorded=own, fails=choice.method in failures[choice.store]))
-    return on_one_scale(_told_apart(cells), contrast)
+        cells.append(_cell(choice, stores[choice.store]))
+    return on_one_scale(_told_apart(with_scores(cells)), contrast)
+
+
+def with_scores(cells: Sequence[CellMap]) -> list[CellMap]:
+    """The cells with the trust scores that are kept with their maps now.
+
+    Raises
+    ------
+    MitoxaiError
+        If a file with scores is damaged.
+    """
+    from napari_mitoxai.trust.recorded import read_scores, sanity_failures
+
+    paths = {cell.choice.store for cell in cells}
+    scores = {path: read_scores(path).to_dict("records") for path in paths}
+    failures = {path: sanity_failures(path) for path in paths}
+    return [
+        replace(
+            cell,
+            recorded=tuple(row for row in scores[cell.choice.store] if row["method"] == cell.choice.method),
+            fails=cell.choice.method in failures[cell.choice.store],
+        )
+        for cell in cells
+    ]
 
 
 def _cell(choice: MapChoice, store: "MapStore") -> CellMap:

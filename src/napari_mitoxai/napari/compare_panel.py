@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QPushButton, QSlider, QWidget
 
@@ -103,7 +103,7 @@ class ComparePanel(TaskPanel):
         self._afterwards = QTimer(self)
         self._afterwards.setSingleShot(True)
         self._afterwards.setInterval(0)
-        self._afterwards.timeout.connect(self._on_layers)
+        self._afterwards.timeout.connect(self._on_rest)
         state.runner.state_changed.connect(self._on_task)
         self._on_layers()
         self._on_maps()
@@ -111,6 +111,16 @@ class ComparePanel(TaskPanel):
 
     def _on_task(self, _: Any) -> None:
         self._afterwards.start()
+
+    def _on_rest(self) -> None:
+        """A task ended: there may be new maps, and new scores of those that are compared."""
+        self._on_layers()
+        if self.comparison.complete and not self._state.runner.busy:
+            try:
+                self.comparison.read_scores()
+            except MitoxaiError as error:
+                show_error(str(error))
+            self.comparison.set_score(self._score.currentText())
 
     def _make_two(self) -> QWidget:
         """Two maps at one place."""

@@ -19,6 +19,7 @@ from napari_mitoxai.napari.compare_cells import (
     layers_of_cell,
     on_one_scale,
     rows_and_columns,
+    with_scores,
 )
 from napari_mitoxai.napari.compare_planes import CompositePlane, CurtainedPlane
 
@@ -307,9 +308,27 @@ class Comparison(QObject):
 
     def set_score(self, score: str) -> None:
         """Tell another trust score in the cells."""
-        self._cells = [replace(cell, score=score) for cell in self._cells]
-        self._waiting = self._cells[len(self._layers) :]
-        for cell, own in zip(self._cells, self._layers, strict=False):  # others are still to come
+        self._retell([replace(cell, score=score) for cell in self._cells])
+
+    def read_scores(self) -> None:
+        """Tell what is kept with the maps now: they may have been judged since.
+
+        Raises
+        ------
+        MitoxaiError
+            If a file with scores is damaged.
+        """
+        cells = with_scores(self._cells)
+        if [(each.recorded, each.fails) for each in cells] != [
+            (each.recorded, each.fails) for each in self._cells
+        ]:
+            self._retell(cells)
+            self.changed.emit()
+
+    def _retell(self, cells: list[CellMap]) -> None:
+        self._cells = cells
+        self._waiting = cells[len(self._layers) :]
+        for cell, own in zip(cells, self._layers, strict=False):  # others are still to come
             own[1].name = cell.name
 
     # --- two of them --------------------
