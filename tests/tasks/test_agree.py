@@ -134,6 +134,16 @@ def test_only_the_maps_that_are_asked_for(tmp_path):
         run(AgreeParameters(maps=paths[:1], methods=["lrp"], out=tmp_path / "c.csv"))
 
 
+def test_stores_with_their_methods_in_another_order_give_the_same_pairs(tmp_path):
+    paths = [
+        store_of(tmp_path / "1.ome.zarr", {"lrp": drawn(0), "gradient": drawn(1)}),
+        store_of(tmp_path / "2.ome.zarr", {"gradient": drawn(1), "lrp": drawn(0)}, name="T", subject="C01"),
+    ]
+    run(AgreeParameters(maps=paths, out=tmp_path / "a.csv"))
+    over = pd.read_csv(tmp_path / "a.csv").query("section == @EVERY and measure == 'rank_correlation_pixels'")
+    assert over[["method_a", "method_b", "n"]].to_numpy().tolist() == [["lrp", "gradient", 2]]
+
+
 def test_sign_is_taken_as_asked(tmp_path):
     a = drawn(3, planes=1)
     path = store_of(tmp_path / "M.ome.zarr", {"for": a, "against": -a})

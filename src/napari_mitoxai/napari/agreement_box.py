@@ -177,7 +177,7 @@ class AgreementBox(TaskPanel):
             from napari_mitoxai.napari.agreement_canvas import AgreementCanvas
 
             self._canvas = canvas = AgreementCanvas()
-            self._rows.addRow(canvas)
+            self._rows.insertRow(2, canvas)
             viewer = self._state.viewer
             if viewer is not None:
                 canvas.set_theme(viewer.theme)

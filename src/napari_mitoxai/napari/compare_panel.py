@@ -215,6 +215,7 @@ class ComparePanel(TaskPanel):
             if each.store not in self.maps.stores():
                 self.maps.add(each.store)
         self.maps.choose([(each.store, each.method) for each in compared.maps])
+        choices = [MapChoice(Path(each.store), each.method, each.channel) for each in compared.maps]
         self._contrast.setCurrentText(compared.contrast.value)
         self._outlines.setChecked(compared.outlined)
 
@@ -223,14 +224,19 @@ class ComparePanel(TaskPanel):
             self._score.setCurrentText(compared.score)
             comparison.set_score(compared.score)
             comparison.move_curtain(compared.curtain)
-            comparison.pair = compared.pair
-            if compared.mode == SWIPE:
-                comparison.swipe(*compared.pair)
-            elif compared.mode == BLINK:
-                comparison.blink(*compared.pair)
+            # cells may stand in another order, since this window may be wider
+            cells = [cell.choice for cell in comparison.cells]
+            comparison.pair = (cells.index(choices[compared.pair[0]]), cells.index(choices[compared.pair[1]]))
+            try:
+                if compared.mode == SWIPE:
+                    comparison.swipe(*comparison.pair)
+                elif compared.mode == BLINK:
+                    comparison.blink(*comparison.pair)
+            except MitoxaiError as error:
+                show_error(str(error))
             look()
 
-        self.compare([MapChoice(Path(each.store), each.method, each.channel) for each in compared.maps], then)
+        self.compare(choices, then)
 
     def compare(self, choices: list[MapChoice], then: Callable[[], None] | None = None) -> None:
         """Show maps beside each other, as the tab says.
@@ -348,11 +354,15 @@ class ComparePanel(TaskPanel):
             return
         cells = [cell.choice for cell in self.comparison.cells]
         if self.comparison.complete and all(choice in cells for choice in chosen):
-            self._first.setCurrentIndex(cells.index(chosen[0]))
-            self._second.setCurrentIndex(cells.index(chosen[1]))
-            self._choose_mode(SWIPE)
+            self._swipe_between(*chosen)
         else:
-            self.compare(chosen, lambda: self.comparison.swipe(0, 1))
+            self.compare(chosen, lambda: self._swipe_between(*chosen))
+
+    def _swipe_between(self, first: MapChoice, second: MapChoice) -> None:
+        cells = [cell.choice for cell in self.comparison.cells]
+        self._first.setCurrentIndex(cells.index(first))
+        self._second.setCurrentIndex(cells.index(second))
+        self._choose_mode(SWIPE)
 
     def _named(self, section: str, *names: str) -> list[MapChoice | None]:
         """The maps, channels summed, that a table names: by the method, with the store's name behind it where several have it."""

@@ -309,7 +309,7 @@ def what_is_shown(table: "pd.DataFrame", section: str, group: str | None = None)
 
 def _notes(sections: "Sequence[MapsOfSection]") -> list[str]:
     notes = []
-    explained = sorted({store.explained for section in sections for store in section.compared})
+    explained = sorted({store.explained for section in sections for store in section.stores})
     if len(explained) > 1:
         notes.append(f"The maps explain different things ({'; '.join(explained)}): compare like with like.")
     present = {method.partition("@")[0] for section in sections for _, method in section.methods.values()}

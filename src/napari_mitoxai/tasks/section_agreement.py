@@ -1,7 +1,7 @@
 """The maps of one section, from one store or several, compared pair by pair on one grid and by fibre."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -42,30 +42,16 @@ class MapsOfSection:
     name, subject : str
         Of the section.
     stores : tuple of MapStore
-    only : tuple of str
-        The maps that are compared: methods, or a method's name with the store's behind it; all where it is empty.
+        Those with maps that are compared.
+    methods : mapping of (MapStore, str)
+        Where each map is, by its name: the method's, with the store's behind it where several stores have the method. In one order in all
+        sections.
     """
 
     name: str
     subject: str
     stores: "tuple[MapStore, ...]"
-    only: tuple[str, ...] = ()
-
-    @property
-    def methods(self) -> "dict[str, tuple[MapStore, str]]":
-        """Where each map is, by its name: the method's, with the store's behind it where several stores have the method."""
-        there = Counter(method for store in self.stores for method in store.methods)
-        return {
-            named(method, store) if there[method] > 1 else method: (store, method)
-            for store in self.stores
-            for method in store.methods
-            if not self.only or method in self.only or named(method, store) in self.only
-        }
-
-    @property
-    def compared(self) -> "list[MapStore]":
-        """The stores with maps that are compared."""
-        return [store for store in self.stores if any(own is store for own, _ in self.methods.values())]
+    methods: "Mapping[str, tuple[MapStore, str]]"
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ def by_section(stores: "Sequence[MapStore]", only: Sequence[str] = ()) -> list[M
     ----------
     stores : sequence of MapStore
     only : sequence of str
-        As in `MapsOfSection`.
+        The maps to compare: methods, or a method's name with the store's behind it; all where it is empty.
 
     Raises
     ------
@@ -128,10 +114,16 @@ def by_section(stores: "Sequence[MapStore]", only: Sequence[str] = ()) -> list[M
                 f"Two stores of {about['name']} are called {_stem(store)}: give each once, with a name of its own."
             )
         same.append(store)
-    sections = [
-        MapsOfSection(str(name), str(subject or name), tuple(own), tuple(only))
-        for (name, subject, _), own in found.items()
-    ]
+    every = [_maps_of(own, only) for own in found.values()]
+    order = list(dict.fromkeys(name for maps in every for name in maps))
+    sections = []
+    for (name, subject, _), maps in zip(found, every, strict=True):
+        used = tuple(dict.fromkeys(store for store, _ in maps.values()))
+        sections.append(
+            MapsOfSection(
+                str(name), str(subject or name), used, {each: maps[each] for each in order if each in maps}
+            )
+        )
     for section in sections:
         if len(section.methods) < 2:
             raise MitoxaiError(
@@ -140,6 +132,16 @@ def by_section(stores: "Sequence[MapStore]", only: Sequence[str] = ()) -> list[M
                 else f"{section.name} has no map by {', '.join(only)}: choose others, or leave its store out."
             )
     return sections
+
+
+def _maps_of(stores: "list[MapStore]", only: Sequence[str]) -> "dict[str, tuple[MapStore, str]]":
+    there = Counter(method for store in stores for method in store.methods)
+    return {
+        named(method, store) if there[method] > 1 else method: (store, method)
+        for store in stores
+        for method in store.methods
+        if not only or method in only or named(method, store) in only
+    }
 
 
 def compare(
@@ -234,7 +236,7 @@ def compare(
 def _shapes(section: MapsOfSection) -> dict[int, tuple[int, int]]:
     """By section pixels a side of a map pixel: the smallest map that has such."""
     shapes: dict[int, tuple[int, int]] = {}
-    for store in section.compared:
+    for store in section.stores:
         own = store.grid.shape
         known = shapes.get(store.grid.reduction, own)
         shapes[store.grid.reduction] = (min(own[0], known[0]), min(own[1], known[1]))
@@ -244,7 +246,7 @@ def _shapes(section: MapsOfSection) -> dict[int, tuple[int, int]]:
 def _explained(section: MapsOfSection, shape: tuple[int, int], reduction: int) -> NDArray[np.bool_]:
     """The pixels of the common grid that every store explained wholly."""
     explained = np.ones(shape, bool)
-    for store in section.compared:
+    for store in section.stores:
         own = explained_pixels(store)
         share = averaged(lambda part, own=own: own[part], own.shape, store.grid.reduction, shape, reduction)  # type: ignore[misc]
         explained &= share > 1 - 1e-9
@@ -301,7 +303,7 @@ def _of_fibres(
     parts = np.where(labels > 0, Compartment.CORE, Compartment.BACKGROUND).astype(np.uint8)
     regions = Regions.of(labels, parts)
     means = {}
-    for store in section.compared:
+    for store in section.stores:
         reduction = store.grid.reduction
         own = [plane for name, plane in planes.items() if section.methods[name][0] is store]
         placing = Placing(store.grid.shape, reduction, ((reduction - 1) / 2,) * 2)
