@@ -241,6 +241,8 @@ def tell_agree(result: Any) -> None:
     for note in result.notes:
         typer.echo(f"Note: {note}")
     typer.echo(f"Table: {result.table}")
+    if result.by_fibre is not None:
+        typer.echo(f"Inside each fibre: {result.by_fibre}")
     if result.figure is not None:
         typer.echo(f"Figure: {result.figure}")
 
