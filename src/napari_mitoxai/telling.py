@@ -64,6 +64,8 @@ def tell_sweep(result: Any) -> None:
     typer.echo(f"Plot: {result.plot}")
     if result.mixing is not None:
         typer.echo(f"Shares of the mixed channels: {result.mixing}")
+    if result.purity is not None:
+        typer.echo(f"Purity of the concepts' axes: {result.purity}")
 
 
 def tell_axes(result: Any) -> None:
