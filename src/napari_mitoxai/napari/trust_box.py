@@ -22,7 +22,7 @@ from napari_mitoxai.napari.top import wrapped
 from napari_mitoxai.tasks.trust import TrustParameters, TrustResult
 from napari_mitoxai.tasks.trust import run as judge
 from napari_mitoxai.trust.checks import CHECKS, SCORES
-from napari_mitoxai.trust.recorded import FAILS, read_scores, sanity_failures
+from napari_mitoxai.trust.recorded import FAILS, in_numbers, read_scores, rests_on, sanity_failures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,10 +231,9 @@ def _cell(row: "dict[Any, Any] | None", *, failed: bool) -> QTableWidgetItem:
         empty.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
         empty.setToolTip("Not checked." if row is None else "No number: the maps of these patches are empty.")
         return empty
-    item = QTableWidgetItem(f"{row['value']:.2f}")
+    item = QTableWidgetItem(f"{row['value']:.2g}")
     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
-    interval = f", 95 % interval {row['low']:.3f} to {row['high']:.3f}" if row["low"] == row["low"] else ""
-    item.setToolTip(f"{row['value']:.3f}{interval}, {row['patches']} patches")
+    item.setToolTip(f"{in_numbers(row)}; {rests_on(row)}")
     if failed:
         item.setForeground(_FAILED)
     return item
