@@ -65,9 +65,9 @@ def trust_figure(
         own = table[table["score"] == name].set_index("method")
         _dots(axes, own, methods, failed, baselines)
         better = "→ better" if SCORES[name].better == "higher" else "← better"
-        seeds = own["seeds"].max()
-        drawn_of_chance = f", {seeds} draws" if seeds else ""
-        axes.set_title(f"{SCORES[name].title}  {better}{drawn_of_chance}", fontsize=7, loc="left")
+        axes.set_title(f"{SCORES[name].title}  {better}", fontsize=7, loc="left")
+        if (seeds := own["seeds"].max()) > 0:
+            axes.set_xlabel(f"{seeds} draws in each patch", fontsize=6)
         if number % _ACROSS:
             axes.set_yticklabels([])
     for number, name in enumerate(drawn):

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ASKED = ("out", "checks", "patches", "fill", "region", "steps", "values", "seeds", "overwrite")
-# a column each: what fits, one of every kind; all others are in the table that is written
-_SHOWN = {"deletion": "Del.", "insertion": "Ins.", "road": "ROAD", "randomisation_rank": "Rand."}
+# a column each: what fits with its interval, one of every kind; all others are in the table that is written
+_SHOWN = {"deletion": "Deletion", "road": "ROAD", "randomisation_rank": "Random"}
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _FAILED = QColor("#e8762c")  # seen on dark and on light
-_ROW = 24  # pixels
+_ROW = 36  # pixels: a number and its interval
 
 
 class TrustBox(TaskPanel):
@@ -198,8 +198,10 @@ def _score_table() -> QTableWidget:
         header.setMinimumSectionSize(30)
     if rows is not None:
         rows.setDefaultSectionSize(_ROW)
-        rows.setMaximumWidth(130)
-    table.setStyleSheet("QTableWidget {font-size: 11px} QHeaderView::section {font-size: 11px; padding: 2px}")
+        rows.setMaximumWidth(100)
+    table.setStyleSheet(
+        "QTableWidget {font-size: 10px} QTableWidget::item {padding: 0} QHeaderView::section {font-size: 10px; padding: 1px}"
+    )
     table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     return table
@@ -231,7 +233,8 @@ def _cell(row: "dict[Any, Any] | None", *, failed: bool) -> QTableWidgetItem:
         empty.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
         empty.setToolTip("Not checked." if row is None else "No number: the maps of these patches are empty.")
         return empty
-    item = QTableWidgetItem(f"{row['value']:.2g}")
+    interval = f"\n{row['low']:.2f}…{row['high']:.2f}" if row["low"] == row["low"] else ""
+    item = QTableWidgetItem(f"{row['value']:.2g}{interval}")
     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
     item.setToolTip(f"{in_numbers(row)}; {rests_on(row)}")
     if failed:
@@ -240,8 +243,8 @@ def _cell(row: "dict[Any, Any] | None", *, failed: bool) -> QTableWidgetItem:
 
 
 def _in_words(scores: "pd.DataFrame", failures: set[str]) -> str:
-    over = f"Means over up to {scores['patches'].max()} patches"
-    lines = [f"{over}; arrows show what is better, random is chance. Point at a number for its interval."]
+    over = f"Means over up to {scores['patches'].max()} patches, with 95 % intervals"
+    lines = [f"{over}; arrows show what is better, random is chance. Point at a number for what it rests on."]
     judged = sorted(failures - {"edge_detector"})
     if judged:
         said = FAILS if len(judged) == 1 else FAILS.replace("fails", "fail")
