@@ -131,9 +131,9 @@ class Command(_Listing):
     def markdown(self) -> Iterator[str]:
         import typer
 
-        from napari_mitoxai.cli import app
+        from napari_mitoxai.cli import command_line
 
-        commands: Any = typer.main.get_command(app)
+        commands: Any = typer.main.get_command(command_line(self.arguments[0]))
         yield from ("| | default | |", "|---|---|---|")
         for parameter in commands.commands[self.arguments[0]].params:
             if parameter.param_type_name == "argument":

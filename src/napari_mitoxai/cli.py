@@ -3,13 +3,15 @@
 import dataclasses
 import inspect
 import json
+import pydoc
 import signal
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,18 +29,12 @@ from rich.progress import (
 )
 from typer.core import TyperCommand
 
-from napari_mitoxai import __version__, telling
+from napari_mitoxai import __version__, tasks, telling
 from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError, Progress
 from napari_mitoxai.tasks import TaskParameters, validated
+from napari_mitoxai.tasks.named import task_named
 from napari_mitoxai.tasks.parameters import extra
 
-app = typer.Typer(
-    help="Explanation maps of muscle-biopsy classifiers that can be trusted.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
 # a log file has no width of its own: leave room for the details
 _console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 _EXIT_ERROR, _EXIT_CANCELLED = 2, 130
@@ -159,10 +155,6 @@ def _parts(value: Any) -> Any:
     return [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
 
 
-# by command: how many positional arguments it has, its options that take several values, and those that take none
-_SHAPES: dict[str, tuple[int, set[str], set[str]]] = {}
-
-
 # a command's other face, with parameters of its own: by command and switch, the command that is meant
 _VARIANTS = {("trust", "--simulate"): "trust-simulate"}
 
@@ -177,9 +169,16 @@ def _meant(arguments: list[str]) -> list[str]:
 
 def _spread(arguments: list[str]) -> list[str]:
     """Let ``--hold-out C03 P09`` mean ``--hold-out C03 --hold-out P09`` once all positional arguments are there."""
-    if not arguments or arguments[0] not in _SHAPES:
+    if not arguments or arguments[0] not in COMMANDS:
         return arguments
-    positional, several, switches = _SHAPES[arguments[0]]
+    model = COMMANDS[arguments[0]].model
+    fields = model.model_fields.items()
+    positional = {name for name, _ in fields if extra(model, name).get("argument")}
+    several = {
+        _flag(model, name) for name, field in fields if typing.get_origin(field.annotation) is list
+    } - {_flag(model, name) for name in positional}
+    switches = {_flag(model, name) for name, field in fields if field.annotation is bool}
+    switches |= {"--no-" + switch.removeprefix("--") for switch in switches} | {"--json", "--help"}
     spread, seen, flag, values = arguments[:1], 0, "", 0
     for argument in arguments[1:]:
         if argument.startswith("-"):
@@ -188,7 +187,7 @@ def _spread(arguments: list[str]) -> list[str]:
             seen += 1
         else:
             values += 1
-            if values > 1 and seen >= positional:
+            if values > 1 and seen >= len(positional):
                 spread.append(flag)
         spread.append(argument)
     return spread
@@ -200,30 +199,53 @@ def _typed_in(context: typer.Context, given: dict[str, Any]) -> list[str]:
     return [key for key, source in sources.items() if source is not None and source.name != "DEFAULT"]
 
 
-def _add_command(
-    name: str,
-    module_name: str,
-    model_name: str,
-    tell: Callable[[Any], None],
-    *,
-    hidden: bool = False,
-    resumes: bool = False,
-    more: str = "",
-) -> None:
-    """Make a command of a task module: its options from the parameter model, its help from `run`; `resumes` if a cancelled one goes on."""
-    module = import_module(f"napari_mitoxai.tasks.{module_name}")
-    model: type[TaskParameters] = getattr(module, model_name)
+@dataclass(frozen=True)
+class Command:
+    """A task as a command.
 
-    def command(context: typer.Context, **given: Any) -> None:
+    Attributes
+    ----------
+    tell : callable
+        Prints what it returns.
+    task : str
+        The name of the task.
+    resumes : bool
+        Whether the same command goes on where a cancelled one stopped.
+    hidden : bool
+        Left out of the list of commands.
+    more : str
+        What its help says below its first sentence.
+    """
+
+    tell: Callable[[Any], None]
+    task: str
+    resumes: bool = False
+    hidden: bool = False
+    more: str = ""
+
+    @property
+    def model(self) -> type[TaskParameters]:
+        """The parameter model of the task, whose module is imported for it."""
+        return task_named(self.task).model
+
+    @property
+    def help(self) -> str:
+        """The first sentence of the task's module, which is read and not imported: its libraries take seconds."""
+        sentence = pydoc.synopsis(str(Path(tasks.__path__[0], f"{self.task}.py"))) or ""
+        return "\n\n".join(filter(None, [sentence, self.more]))
+
+    def __call__(self, context: typer.Context, **given: Any) -> None:
+        """Run the task with what was typed in, and tell how it ended by the exit status too."""
+        task = task_named(self.task)
         as_json = given.pop("json")
-        parameters = validated(model, {key: _parts(given[key]) for key in _typed_in(context, given)})
+        parameters = validated(task.model, {key: _parts(given[key]) for key in _typed_in(context, given)})
         try:
             with _cancelled_by_ctrl_c() as cancel, _progress_bars() as show:
-                result = module.run(parameters, progress=show, cancel=cancel)
+                result = task.run(parameters, progress=show, cancel=cancel)
         except Cancelled:
             kept = (
                 "what was finished is kept; the same command goes on from there"
-                if resumes
+                if self.resumes
                 else "nothing was written"
             )
             typer.echo(f"Cancelled: {kept}.", err=True)
@@ -231,7 +253,7 @@ def _add_command(
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(result), default=str, ensure_ascii=False))
         else:
-            tell(result)
+            self.tell(result)
         problems = getattr(result, "problems", [])
         for problem in problems:
             typer.echo(f"Error: {problem}", err=True)
@@ -241,73 +263,81 @@ def _add_command(
         if problems:
             raise typer.Exit(_EXIT_ERROR)
 
-    positional = sum(bool(extra(model, name).get("argument")) for name in model.model_fields)
-    several = [
-        name
-        for name, field in model.model_fields.items()
-        if typing.get_origin(field.annotation) is list and not extra(model, name).get("argument")
-    ]
-    switches = {_flag(model, name) for name, field in model.model_fields.items() if field.annotation is bool}
-    switches |= {"--no-" + switch.removeprefix("--") for switch in switches} | {"--json", "--help"}
-    _SHAPES[name] = (positional, {_flag(model, field_name) for field_name in several}, switches)
-    fields = [_option(model, field_name, field) for field_name, field in model.model_fields.items()]
+
+COMMANDS = {
+    "demo": Command(telling.tell_demo, "demo"),
+    "download": Command(telling.tell_download, "download", resumes=True),
+    "cohort": Command(telling.tell_cohort, "cohort"),
+    "train": Command(telling.tell_train, "train", resumes=True),
+    "sweep": Command(telling.tell_sweep, "sweep", resumes=True),
+    "leakage": Command(telling.tell_leakage, "leakage"),
+    "predict": Command(telling.tell_predict, "predict"),
+    "import-checkpoint": Command(telling.tell_import, "import_checkpoint"),
+    "explain": Command(telling.tell_explain, "explain", resumes=True),
+    "segment": Command(telling.tell_segment, "segment"),
+    "measure": Command(telling.tell_measure, "measure"),
+    "oxphos": Command(telling.tell_oxphos, "oxphos"),
+    "relevance": Command(telling.tell_relevance, "relevance"),
+    "aggregate": Command(telling.tell_aggregate, "aggregate"),
+    "agree": Command(telling.tell_agree, "agree"),
+    "trust": Command(
+        telling.tell_trust,
+        "trust",
+        resumes=True,
+        more="With --simulate, methods are judged where the truth is known: mitoxai trust --simulate --help.",
+    ),
+    "trust-simulate": Command(telling.tell_planted, "planted", resumes=True, hidden=True),
+    "channels": Command(telling.tell_channels, "channels"),
+    "concepts-from-table": Command(telling.tell_concepts, "concepts_from_table"),
+    "concepts": Command(telling.tell_axes, "concepts"),
+    "tcav": Command(telling.tell_tcav, "tcav"),
+    "embed": Command(telling.tell_embed, "embed"),
+    "figure": Command(telling.tell_figure, "figure"),
+    "run": Command(telling.tell_analysis, "analysis", resumes=True),
+    "report": Command(telling.tell_report, "report"),
+    "info": Command(telling.tell_info, "info"),
+    "convert": Command(telling.tell_convert, "convert", resumes=True),
+}
+
+
+def _function(command: Command) -> Callable[..., None]:
+    """The command with a signature that typer makes options of."""
+    model = command.model
     json_option = typer.Option("--json", help="Print the result as one JSON object.")
-    fields.append(
+    fields = [
+        *(_option(model, name, field) for name, field in model.model_fields.items()),
         inspect.Parameter(
             "json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, json_option]
-        )
-    )
-    fields.append(
-        inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    )
+        ),
+        inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+    ]
+
+    def call(context: typer.Context, **given: Any) -> None:
+        command(context, **given)
+
     fields.sort(key=lambda parameter: parameter.kind)
-    command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
-    command.__doc__ = (inspect.getdoc(module) or "").split("\n\n")[0] + (f"\n\n{more}" if more else "")
-    app.command(name, cls=_Command, hidden=hidden)(command)
+    call.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in fields}
+    return call
 
 
-_add_command("demo", "demo", "DemoParameters", telling.tell_demo)
-_add_command("download", "download", "DownloadParameters", telling.tell_download, resumes=True)
-_add_command("cohort", "cohort", "CohortParameters", telling.tell_cohort)
-_add_command("train", "train", "TrainParameters", telling.tell_train, resumes=True)
-_add_command("sweep", "sweep", "SweepParameters", telling.tell_sweep, resumes=True)
-_add_command("leakage", "leakage", "LeakageParameters", telling.tell_leakage)
-_add_command("predict", "predict", "PredictParameters", telling.tell_predict)
-_add_command("import-checkpoint", "import_checkpoint", "ImportParameters", telling.tell_import)
-_add_command("explain", "explain", "ExplainParameters", telling.tell_explain, resumes=True)
-_add_command("segment", "segment", "SegmentParameters", telling.tell_segment)
-_add_command("measure", "measure", "MeasureParameters", telling.tell_measure)
-_add_command("oxphos", "oxphos", "OxphosParameters", telling.tell_oxphos)
-_add_command("relevance", "relevance", "RelevanceParameters", telling.tell_relevance)
-_add_command("aggregate", "aggregate", "AggregateParameters", telling.tell_aggregate)
-_add_command("agree", "agree", "AgreeParameters", telling.tell_agree)
-_add_command(
-    "trust",
-    "trust",
-    "TrustParameters",
-    telling.tell_trust,
-    resumes=True,
-    more="With --simulate, methods are judged where the truth is known: mitoxai trust --simulate --help.",
-)
-_add_command(
-    "trust-simulate", "planted", "PlantedParameters", telling.tell_planted, hidden=True, resumes=True
-)
-_add_command("channels", "channels", "ChannelsParameters", telling.tell_channels)
-_add_command(
-    "concepts-from-table", "concepts_from_table", "ConceptsFromTableParameters", telling.tell_concepts
-)
-_add_command("concepts", "concepts", "ConceptsParameters", telling.tell_axes)
-_add_command("tcav", "tcav", "TcavParameters", telling.tell_tcav)
-_add_command("embed", "embed", "EmbedParameters", telling.tell_embed)
-_add_command("figure", "figure", "FigureParameters", telling.tell_figure)
-_add_command("run", "analysis", "AnalysisParameters", telling.tell_analysis, resumes=True)
-_add_command("report", "report", "ReportParameters", telling.tell_report)
-_add_command("info", "info", "InfoParameters", telling.tell_info)
-_add_command("convert", "convert", "ConvertParameters", telling.tell_convert, resumes=True)
+def command_line(called: str = "") -> typer.Typer:
+    """The command line with the options of one command: no other task is imported, as their libraries take seconds."""
+    app = typer.Typer(
+        help="Explanation maps of muscle-biopsy classifiers that can be trusted.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback(invoke_without_command=True)(_version)
+    for name, command in COMMANDS.items():
+        function = _function(command) if name == called else lambda: None
+        app.command(name, cls=_Command, help=command.help, hidden=command.hidden)(function)
+    app.command()(methods)
+    return app
 
 
-@app.command()
 def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """List the explanation methods."""
     from napari_mitoxai.explain import available, faults, method
@@ -338,7 +368,6 @@ def methods(json_: Annotated[bool, typer.Option("--json", help="Print one JSON o
         )
 
 
-@app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
         typer.echo(__version__)
@@ -348,7 +377,8 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: exit 0 when done, 2 with one sentence on standard error when not, 130 when cancelled."""
     try:
-        app(args=_spread(_meant(sys.argv[1:] if arguments is None else arguments)))
+        meant = _spread(_meant(sys.argv[1:] if arguments is None else arguments))
+        command_line(*meant[:1])(args=meant)
     except MitoxaiError as error:
         typer.echo(
             f"Error: {' '.join(str(error).splitlines())}", err=True

@@ -1,3 +1,4 @@
+import functools
 import json
 import re
 import subprocess
@@ -171,11 +172,11 @@ def test_cancelling_is_exit_code_130(monkeypatch, mitoxai, tmp_path):
     def cancelled(*args, **kwargs):
         raise Cancelled
 
-    monkeypatch.setattr(segment, "run", cancelled)
+    monkeypatch.setattr(segment, "run", functools.wraps(segment.run)(cancelled))
     code, _, err = mitoxai("segment", "a", "--out", tmp_path / "f.tiff")
     assert code == 130
     assert err == "Cancelled: nothing was written.\n"
-    monkeypatch.setattr(convert, "run", cancelled)
+    monkeypatch.setattr(convert, "run", functools.wraps(convert.run)(cancelled))
     assert mitoxai("convert", "a", tmp_path / "b.ome.zarr")[2].endswith(
         "the same command goes on from there.\n"
     )
@@ -248,6 +249,27 @@ def test_heavy_libraries_wait_until_they_are_needed(code):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_list_of_commands_needs_no_scientific_library():
+    code = "import sys; from napari_mitoxai.cli import main\ntry: main(['--help'])\nfinally: print('loaded', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    loaded = done.stdout.rpartition("loaded ")[2].split()
+    heavy = {
+        "torch",
+        "matplotlib",
+        "lightning",
+        "napari",
+        "scipy",
+        "pandas",
+        "dask",
+        "zarr",
+        "skimage",
+        "sklearn",
+        "numpy",
+    }
+    assert "typer" in loaded, done.stderr
+    assert not heavy & set(loaded)
+
+
 def test_a_cancelled_run_that_is_kept_is_told_by_the_exit_status(monkeypatch, tmp_path, capsys):
     from napari_mitoxai.cli import main
     from napari_mitoxai.tasks import train
@@ -255,7 +277,7 @@ def test_a_cancelled_run_that_is_kept_is_told_by_the_exit_status(monkeypatch, tm
     metrics = {"subject_calls": [], "subject_accuracy": None, "notes": ["Training was cancelled."]}
     for cancelled, status in ((True, 130), (False, 0)):
         kept = train.TrainResult(tmp_path / "run", metrics, cancelled)
-        monkeypatch.setattr(train, "run", lambda *_, kept=kept, **__: kept)
+        monkeypatch.setattr(train, "run", functools.wraps(train.run)(lambda *_, kept=kept, **__: kept))
         with pytest.raises(SystemExit) as ended:
             main(["train", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "run")])
         assert ended.value.code == status

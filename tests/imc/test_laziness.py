@@ -1,12 +1,15 @@
 """Opening reads metadata, looking reads the tiles that are looked at: counted on the file itself."""
 
+import gc
 import tracemalloc
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 from PIL import Image
 
+from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.imc import Channel, Panel, read_section, write_section
 
 SIDE, CHANNELS, TILE = 2048, 4, 256
@@ -101,3 +104,26 @@ def test_a_folder_decodes_only_the_channels_that_are_looked_at(tmp_path, monkeyp
     section.read([section.panel.index("TOM22")])
     assert decoded
     assert all("TOM22" in str(name) for name in decoded)
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_file_is_open_as_long_as_its_pixels_can_be_read(path):
+    def is_open():
+        gc.collect()
+        return str(path) in [file.path for file in psutil.Process().open_files()]
+
+    section = read_section(path)
+    window = section.data[1, :100, :100]
+    del section
+    assert is_open()
+    assert np.asarray(window).any()
+    del window
+    assert not is_open()
+
+
+def test_a_file_that_is_refused_is_closed(tmp_path):
+    (tmp_path / "a.tiff").write_bytes(b"II*\x00" + bytes(60))
+    for _ in range(3):
+        with pytest.raises(MitoxaiError):
+            read_section(tmp_path / "a.tiff")
+    assert not [file for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))]

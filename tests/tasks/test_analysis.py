@@ -233,8 +233,8 @@ def test_what_was_corrected_by_hand_is_an_input(study, recorded):
 def test_every_task_can_be_named(capsys):
     from napari_mitoxai import cli
 
-    for command in set(cli._SHAPES) - {"run", "trust-simulate"}:
+    for command in set(cli.COMMANDS) - {"run", "trust-simulate"}:
         task = task_named(command)
         assert task.name == command.replace("-", "_")
     for command in ("convert", "explain", "train", "embed", "import-checkpoint"):
-        assert command in cli._SHAPES
+        assert command in cli.COMMANDS

@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_mitoxai.cohort.cohort import Cohort
 from napari_mitoxai.cohort.patches import PatchGeometry, with_tissue
+from napari_mitoxai.cohort.rows import read_rows
 from napari_mitoxai.cohort.table import Member
 from napari_mitoxai.cohort.tissue import tissue_mask
 from napari_mitoxai.common import CancelToken, MitoxaiError
@@ -116,22 +117,7 @@ def read_concepts(path: Path | str) -> list[ConceptExample]:
         If it is not such a table, or a row does not hold what it should.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise MitoxaiError(f"{path} is not there: give a CSV table with the columns {', '.join(COLUMNS)}.")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise MitoxaiError(
-            f"{path.name} is not a readable CSV table ({error}): save it as CSV with a header line."
-        ) from error
-    table.columns = [str(column).strip() for column in table.columns]
-    missing = [column for column in ("concept", "section", "y_px", "x_px") if column not in table.columns]
-    if missing:
-        raise MitoxaiError(
-            f"{path.name} has no column {', '.join(missing)} (it has {', '.join(table.columns)}): "
-            "a concept set needs concept, section, y_px and x_px."
-        )
-    rows = [{str(key): str(value).strip() for key, value in row.items()} for row in table.to_dict("records")]
+    rows = read_rows(path, ("concept", "section", "y_px", "x_px"), "a concept set")
     if not rows:
         raise MitoxaiError(f"{path.name} has no rows: name at least one concept and give it examples.")
     return [_example(path, number, row) for number, row in enumerate(rows, start=2)]

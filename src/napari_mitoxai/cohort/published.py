@@ -23,7 +23,6 @@ from napari_mitoxai.imc import Panel, parse_channel, write_section
 
 COMMIT = "fb4965dd5bbf0faf5088ec2a6c167fdd7afa5278"
 ADDRESS = f"https://raw.githubusercontent.com/atifkhanncl/Explainable_mitoML/{COMMIT}/Dataset/"
-MEGABYTES = 80  # about: the ten files of C01 have 13.6
 
 _CHANNELS = (
     "153Eu SDHA", "158Gd TOM22", "160Gd NDUFB8", "161Dy OSCP", "164Dy GRIM19", "166Er VDAC1", "168Er COX4", "172Yb MTCO1",

@@ -1,12 +1,13 @@
 """The rows of a cohort table, read and written."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from napari_mitoxai.cohort.rows import read_rows
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.common.files import written_beside
 from napari_mitoxai.imc import Section, read_section
@@ -91,7 +92,8 @@ def read_table(path: Path | str, *, lenient: bool = False) -> list[Member]:
     """
     path = Path(path).expanduser()
     members = [
-        _member(path, number, row, lenient=lenient) for number, row in enumerate(_read_rows(path), start=2)
+        _member(path, number, row, lenient=lenient)
+        for number, row in enumerate(read_rows(path, REQUIRED, "a cohort table"), start=2)
     ]
     if not members:
         raise MitoxaiError(f"{path.name} has no rows: give one row a section, with path, subject and group.")
@@ -129,27 +131,6 @@ def write_table(path: Path, members: Sequence[Member], *, overwrite: bool = Fals
 
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else os.fspath(path)
-
-
-def _read_rows(path: Path) -> Iterable[dict[str, str]]:
-    if not path.exists():
-        raise MitoxaiError(
-            f"{path} is not there: give the path of a cohort table with the columns path, subject and group."
-        )
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise MitoxaiError(
-            f"{path.name} is not a readable CSV table ({error}): save it as CSV with a header line."
-        ) from error
-    table.columns = [str(column).strip() for column in table.columns]
-    missing = [column for column in REQUIRED if column not in table.columns]
-    if missing:
-        raise MitoxaiError(
-            f"{path.name} has no column {', '.join(missing)} (it has {', '.join(table.columns)}): "
-            "a cohort table needs path, subject and group."
-        )
-    return [{str(key): str(value).strip() for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _member(table: Path, number: int, row: dict[str, str], *, lenient: bool) -> Member:

@@ -1,5 +1,6 @@
 """TIFF stacks: OME-TIFF of every writer, MCD Viewer's exports, ImageJ's and plain ones, with or without a pyramid."""
 
+import io
 import logging
 import struct
 from contextlib import ExitStack
@@ -135,6 +136,16 @@ def read_tiff(path: Path, acquisition: str | None = None, panel: PanelTable | Pa
     )
 
 
+class _Handle(io.BufferedReader):
+    """A file that is closed with the last array that reads its pixels: lazy arrays have no other end."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def open_tiff(
     path: Path, acquisition: str | None = None
 ) -> tuple[TiffImage, Acquisition, tuple[Acquisition, ...]]:
@@ -156,10 +167,9 @@ def open_tiff(
     """
     with ExitStack() as closing:
         try:
+            handle = closing.enter_context(_Handle(path))
             # without these, names inside a file, or files beside it, make tifffile open other files of the disk
-            file = closing.enter_context(
-                tifffile.TiffFile(path, _multifile=False, is_mmstack=False, is_ndtiff=False)
-            )
+            file = tifffile.TiffFile(handle, _multifile=False, is_mmstack=False, is_ndtiff=False)
             opened = _open_image(path, file, acquisition)
         except MitoxaiError:
             raise

@@ -1,7 +1,6 @@
 """Which batch norms of a network concept whitening takes the place of."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -161,11 +160,3 @@ def too_few_places(features: int, places: int, batch_size: int, name: str) -> st
         f"{name} has {features} features, and a batch of {batch_size} shows it {places * batch_size} places: what is whitened is mostly "
         "noise, and calls of new subjects suffer. Choose an earlier layer, larger batches or a larger input."
     )
-
-
-def named_in(network: nn.Module, layers: Sequence[str]) -> dict[str, str]:
-    """The names in a wrapped network (with a dense head, or behind a mixing) of layers named as in the architecture."""
-    there = dict.fromkeys(name for name, _ in network.named_modules())
-    return {
-        layer: next(name for name in there if name == layer or name.endswith(f".{layer}")) for layer in layers
-    }

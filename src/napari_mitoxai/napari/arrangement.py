@@ -1,7 +1,7 @@
 """What a window shows, as a file: sections, maps and fibres with their looks, the view, the tab, and what is compared."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -161,11 +161,6 @@ def without_missing(arrangement: Arrangement) -> tuple[Arrangement, list[str]]:
     cohort = arrangement.cohort if there(arrangement.cohort) else ""
     kept = {"layers": layers, "compared": compared, "run": run, "cohort": cohort}
     return arrangement.model_copy(update=kept), missing
-
-
-def sections_of(layers: Sequence[ShownLayer]) -> list[str]:
-    """The addresses of their sections, in order."""
-    return list(dict.fromkeys(layer.section for layer in layers))
 
 
 def _renamed(arrangement: Arrangement, rename: Callable[[str], str]) -> Arrangement:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,7 +94,6 @@ class TaskRunner(QObject):
         self._task: _Task | None = None
         self._thread: threading.Thread | None = None
         self._mailbox = _Mailbox()
-        self._started = 0.0
         self._timer = QTimer(self)
         self._timer.setInterval(_TICK_MS)
         self._timer.timeout.connect(self._look)
@@ -104,11 +102,6 @@ class TaskRunner(QObject):
     def busy(self) -> bool:
         """Whether a task runs or is being cancelled."""
         return self.state is not State.IDLE
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the task was started."""
-        return time.monotonic() - self._started
 
     def run(
         self,
@@ -151,7 +144,6 @@ class TaskRunner(QObject):
         self.title = title
         self._task = _Task(title, work, on_done, on_end, quiet, CancelToken(), step, labels)
         self._mailbox = _Mailbox()
-        self._started = time.monotonic()
         self._thread = threading.Thread(
             target=_work, args=(self._task, self._mailbox), name=f"mitoxai-{title.lower()}", daemon=True
         )

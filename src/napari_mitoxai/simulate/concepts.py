@@ -1,17 +1,17 @@
 """A simulated cohort in which some fibres show concepts that have nothing to do with the class, and the concept set."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
-from napari_mitoxai.common.files import refuse_existing, written_beside
+from napari_mitoxai.common import CancelToken, ProgressCallback, no_progress
+from napari_mitoxai.common.files import refuse_existing
 from napari_mitoxai.imc import write_labels, write_section
 from napari_mitoxai.simulate.acquire import SimulatedSection, section
 from napari_mitoxai.simulate.channels import PANEL
+from napari_mitoxai.simulate.write import subjects, write_rows
 
 _PATIENT = {"UqCRC2": 0.25}  # in all fibres: a channel that no concept changes
 # what a fibre that shows it has of a channel, as a multiple of what it had
@@ -75,17 +75,9 @@ def concept_cohort(
     """
     table = Path(folder) / "cohort.csv"
     refuse_existing(table, overwrite=overwrite)
-    members = [
-        (f"{letter}{number:02d}", group)
-        for letter, group in (("C", "control"), ("P", "patient"))
-        for number in range(1, subjects_per_group + 1)
-    ]
     rows: list[list[object]] = []
-    for done, (subject, group) in enumerate(members):
-        if cancel is not None:
-            cancel.check()
-        progress(Progress("Simulating", done, len(members), subject))
-        own_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
+    members: list[list[object]] = []
+    for subject, group, own_seed in subjects(subjects_per_group, seed, progress, cancel):
         made, shown = _with_concepts(group == "patient", size, own_seed)
         write_section(
             table.parent / f"{subject}.ome.tiff", made.counts, PANEL, pixel_size_um=1.0, overwrite=overwrite
@@ -95,15 +87,10 @@ def concept_cohort(
         )
         for concept, places in _examples(made.fibres, shown, patch_size, examples, own_seed).items():
             rows += [[concept, f"{subject}.ome.tiff", subject, *place] for place in places]
-    progress(Progress("Simulating", len(members), len(members)))
-    _write(
-        table.parent / "concepts.csv",
-        ["concept", "section", "subject", "y_px", "x_px", "source"],
-        rows,
-        overwrite,
-    )
-    cohort_rows: list[list[object]] = [[f"{subject}.ome.tiff", subject, group] for subject, group in members]
-    _write(table, ["path", "subject", "group"], cohort_rows, overwrite)
+        members.append([f"{subject}.ome.tiff", subject, group])
+    header = ["concept", "section", "subject", "y_px", "x_px", "source"]
+    write_rows(table.parent / "concepts.csv", header, rows, overwrite=overwrite)
+    write_rows(table, ["path", "subject", "group"], members, overwrite=overwrite)
     return table
 
 
@@ -159,13 +146,3 @@ def _examples(
                 place = (round(float(y), 1), round(float(x), 1), f"fibre {numbers[index]}")
                 found.setdefault(concept, []).append(place)
     return found
-
-
-def _write(path: Path, header: list[str], rows: list[list[object]], overwrite: bool) -> None:
-    with (
-        written_beside(path, overwrite=overwrite) as partial,
-        partial.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

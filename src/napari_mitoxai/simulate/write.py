@@ -1,5 +1,7 @@
 """A simulated cohort on the disk, as a user's own would lie there."""
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,16 +68,8 @@ def cohort(
         )
     table = Path(folder) / "cohort.csv"
     refuse_existing(table, overwrite=overwrite)
-    members = [
-        (f"{letter}{number:02d}", group)
-        for letter, group in (("C", "control"), ("P", "patient"))
-        for number in range(1, subjects_per_group + 1)
-    ]
-    for done, (subject, group) in enumerate(members):
-        if cancel is not None:
-            cancel.check()
-        progress(Progress("Simulating", done, len(members), subject))
-        own_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
+    rows: list[list[object]] = []
+    for subject, group, own_seed in subjects(subjects_per_group, seed, progress, cancel):
         made = section(signal, group == "patient", size=size, seed=own_seed, pixel_size_um=pixel_size_um)
         write_section(
             table.parent / f"{subject}.ome.tiff",
@@ -91,8 +85,34 @@ def cohort(
                 pixel_size_um=pixel_size_um,
                 overwrite=overwrite,
             )
-    progress(Progress("Simulating", len(members), len(members)))
-    rows = [f"{subject}.ome.tiff,{subject},{group}" for subject, group in members]
-    with written_beside(table, overwrite=overwrite) as partial:
-        partial.write_text("\n".join(["path,subject,group", *rows]) + "\n", encoding="utf-8")
+        rows.append([f"{subject}.ome.tiff", subject, group])
+    write_rows(table, ["path", "subject", "group"], rows, overwrite=overwrite)
     return table
+
+
+def subjects(
+    per_group: int, seed: int, progress: ProgressCallback, cancel: CancelToken | None
+) -> Iterator[tuple[str, str, int]]:
+    """The name, the group and the seed of each subject, controls first; told of, and cancelled, between them."""
+    members = [
+        (f"{letter}{number:02d}", group)
+        for letter, group in (("C", "control"), ("P", "patient"))
+        for number in range(1, per_group + 1)
+    ]
+    for done, (subject, group) in enumerate(members):
+        if cancel is not None:
+            cancel.check()
+        progress(Progress("Simulating", done, len(members), subject))
+        yield subject, group, int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
+    progress(Progress("Simulating", len(members), len(members)))
+
+
+def write_rows(path: Path, header: list[str], rows: list[list[object]], *, overwrite: bool) -> None:
+    """Write a table of any values."""
+    with (
+        written_beside(path, overwrite=overwrite) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -13,7 +13,7 @@ from pydantic import Field
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_foreign, refuse_input, written_beside
 from napari_mitoxai.common.provenance import now, software
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     from napari_mitoxai.explain import MapStore
@@ -43,7 +43,7 @@ class AggregateParameters(TaskParameters):
     )  # fmt: skip
     overwrite: bool = Field(
         default=False, title="Replace existing maps", description="Whether an existing store may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_outputs
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.fields import ReplaceTable
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 from napari_mitoxai.trust.recorded import BASELINES
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class AgreeParameters(TaskParameters):
     figures_of_each: bool = Field(
         default=False, title="Figures of each",
         description="Beside the figure of all sections, one of each section and of each group; their names are put behind the figure's.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     values: Literal["signed", "positive", "magnitude"] = Field(
         default="signed", title="Values",
@@ -65,12 +66,9 @@ class AgreeParameters(TaskParameters):
     most_pixels: int = Field(
         default=2_000_000, ge=1_000, le=50_000_000, title="Most pixels",
         description="Larger maps are averaged over the pixels of a coarser grid, to no more than this.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
-    overwrite: bool = Field(
-        default=False, title="Replace existing table", description="Whether an existing file may be replaced.",
-        json_schema_extra={"advanced": True},
-    )  # fmt: skip
+    overwrite: ReplaceTable = False
 
 
 @dataclass(frozen=True)

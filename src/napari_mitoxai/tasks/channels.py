@@ -15,8 +15,9 @@ from napari_mitoxai.common.files import (
     written_beside,
 )
 from napari_mitoxai.common.provenance import now, software
+from napari_mitoxai.tasks.fields import BatchSize, Device
 from napari_mitoxai.tasks.inside import SectionMask
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,32 +50,25 @@ class ChannelsParameters(TaskParameters):
     )  # fmt: skip
     repeats: int = Field(
         default=1, ge=1, le=100, title="Repeats", description="How often a channel is permuted; the losses are means.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     most_patches: int = Field(
         default=32, ge=1, le=100_000, title="Patches a subject", description="Patches of each subject that are looked at, evenly taken.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     mask: SectionMask = None
-    batch_size: int = Field(
-        default=16, ge=1, le=1024, title="Batch size", description="Patches computed at once.", json_schema_extra={"advanced": True}
-    )  # fmt: skip
-    device: str = Field(
-        default="auto",
-        title="Device",
-        description="auto, cpu, cuda or mps.",
-        json_schema_extra={"advanced": True},
-    )
+    batch_size: BatchSize = 16
+    device: Device = "auto"
     seed: int = Field(
         default=0,
         ge=0,
         title="Seed",
         description="Of the permutations.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )
     overwrite: bool = Field(
         default=False, title="Replace an existing folder", description="Whether an earlier result may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     from napari_mitoxai.cohort import Member, Survey
@@ -35,11 +35,11 @@ class CohortParameters(TaskParameters):
     )  # fmt: skip
     overlap: float = Field(
         default=0.5, ge=0, lt=1, title="Overlap", description="Share of a patch's side that its neighbour covers too.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     quick: bool = Field(
         default=False, title="Without pixels", description="Look at what the files say only: no patches are counted, and images are not compared.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     overwrite: bool = Field(
         default=False, title="Replace an existing table", description="Whether an existing table may be replaced.",

@@ -16,11 +16,11 @@ from napari_mitoxai.common.files import (
     written_beside,
 )
 from napari_mitoxai.common.provenance import now, software
+from napari_mitoxai.tasks.fields import Device, Overlap
 from napari_mitoxai.tasks.inside import SectionMask, refuse_without_fibres
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 SIDECAR = "concepts.json"
-_MORE: dict[str, Any] = {"advanced": True}
 
 
 class ConceptsParameters(TaskParameters):
@@ -41,25 +41,21 @@ class ConceptsParameters(TaskParameters):
     )  # fmt: skip
     mask: SectionMask = None
     top: int = Field(
-        default=50, ge=1, le=500, title="Gallery", description="Most activated patches of each concept.", json_schema_extra=_MORE
+        default=50, ge=1, le=500, title="Gallery", description="Most activated patches of each concept.", json_schema_extra=ADVANCED
     )  # fmt: skip
     patches: int = Field(
-        default=1000, ge=2, le=100_000, title="Patches", description="Of all sections together, at most.", json_schema_extra=_MORE
+        default=1000, ge=2, le=100_000, title="Patches", description="Of all sections together, at most.", json_schema_extra=ADVANCED
     )  # fmt: skip
-    overlap: float = Field(
-        default=0.5, ge=0, le=0.9, title="Overlap", description="Share of a patch's side that its neighbour covers too.", json_schema_extra=_MORE
-    )  # fmt: skip
+    overlap: Overlap = 0.5
     batch_size: int = Field(
-        default=16, ge=2, le=1024, title="Batch size", description="Patches computed at once.", json_schema_extra=_MORE
+        default=16, ge=2, le=1024, title="Batch size", description="Patches computed at once.", json_schema_extra=ADVANCED
     )  # fmt: skip
-    device: str = Field(
-        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=_MORE
-    )
+    device: Device = "auto"
     seed: int = Field(
-        default=0, ge=0, title="Seed", description="Of what is drawn: patches, and whose concepts are switched.", json_schema_extra=_MORE
+        default=0, ge=0, title="Seed", description="Of what is drawn: patches, and whose concepts are switched.", json_schema_extra=ADVANCED
     )  # fmt: skip
     overwrite: bool = Field(
-        default=False, title="Replace the folder", description="Whether an earlier folder may be replaced.", json_schema_extra=_MORE
+        default=False, title="Replace the folder", description="Whether an earlier folder may be replaced.", json_schema_extra=ADVANCED
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +42,11 @@ class ConceptsFromTableParameters(TaskParameters):
     )  # fmt: skip
     patch_size: int = Field(
         default=512, ge=16, le=4096, title="Patch size (px)", description="Of the model the set is for: which patches lie on tissue, and which overlap.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     overwrite: bool = Field(
         default=False, title="Replace an existing set", description="Whether an existing file may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

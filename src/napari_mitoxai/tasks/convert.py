@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, ProgressCallback, no_progress
-from napari_mitoxai.tasks.parameters import ReadingParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, ReadingParameters
 
 
 class ConvertParameters(ReadingParameters):
@@ -22,7 +22,7 @@ class ConvertParameters(ReadingParameters):
     )
     overwrite: bool = Field(
         default=False, title="Replace existing image", description="Whether an existing OME-Zarr may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

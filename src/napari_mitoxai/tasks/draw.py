@@ -7,7 +7,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, ProgressCallback, no_progress
 from napari_mitoxai.figures.spec import FigureSpec
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 
 class DrawParameters(TaskParameters):
@@ -23,7 +23,7 @@ class DrawParameters(TaskParameters):
         default=False,
         title="Replace an existing figure",
         description="Whether an existing figure may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )
 
 

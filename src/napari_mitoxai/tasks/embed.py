@@ -18,8 +18,9 @@ from napari_mitoxai.common.files import (
     written_beside,
 )
 from napari_mitoxai.common.provenance import now, software
+from napari_mitoxai.tasks.fields import BatchSize, Device, Overlap, TrainedRun
 from napari_mitoxai.tasks.inside import SectionMask, refuse_without_fibres
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 METHODS = ("tsne", "umap")
 TABLE, NUMBERS, PICTURE, SIDECAR = "embedding.csv", "neighbours.csv", "embedding.png", "embedding.json"
 SPACES = {"pixels": "pixels", "features": "the network's features"}
-_ADVANCED: dict[str, Any] = {"advanced": True}
 _TRAINED_ON = ("train", "validation")
 _ALIKE = 0.02  # shares that differ by less are not told apart
 
@@ -41,9 +41,7 @@ _ALIKE = 0.02  # shares that differ by less are not told apart
 class EmbedParameters(TaskParameters):
     """What laying patches out needs to know."""
 
-    run: Path = Field(
-        title="Run", description="Folder of a trained run.", json_schema_extra={"argument": True}
-    )
+    run: TrainedRun
     sections: list[Path] = Field(
         min_length=1,
         title="Cohort or sections",
@@ -61,37 +59,30 @@ class EmbedParameters(TaskParameters):
     colours: list[str] = Field(
         default=["subject", "group"], min_length=1, title="Colour by",
         description="Columns to colour the picture by, a row each: subject, group, use, section, batch or any column of the cohort.",
-        json_schema_extra={"option": "--colour", **_ADVANCED},
+        json_schema_extra={"option": "--colour", **ADVANCED},
     )  # fmt: skip
     neighbours: int = Field(
         default=15, ge=1, le=200, title="Neighbours", description="How many nearest patches of each are looked at, and that UMAP keeps it with.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     perplexity: float = Field(
         default=30, ge=2, le=500, title="Perplexity", description="About how many neighbours t-SNE keeps a patch with.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
-    overlap: float = Field(
-        default=0.5, ge=0, le=0.9, title="Overlap", description="Share of a patch's side that its neighbour covers too.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
+    overlap: Overlap = 0.5
     most_patches: int = Field(
         default=1000, ge=10, le=20_000, title="Most patches", description="Of more, as many are drawn of each section as of the others.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     mask: SectionMask = None
     seed: int = Field(
-        default=0, ge=0, title="Seed", description="The same gives the same picture.", json_schema_extra=_ADVANCED
+        default=0, ge=0, title="Seed", description="The same gives the same picture.", json_schema_extra=ADVANCED
     )  # fmt: skip
-    batch_size: int = Field(
-        default=16, ge=1, le=1024, title="Batch size", description="Patches computed at once.", json_schema_extra=_ADVANCED
-    )  # fmt: skip
-    device: str = Field(
-        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=_ADVANCED
-    )  # fmt: skip
+    batch_size: BatchSize = 16
+    device: Device = "auto"
     overwrite: bool = Field(
         default=False, title="Replace an embedding", description="Whether an earlier one in the folder may be replaced.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
     @field_validator("methods")

@@ -12,13 +12,13 @@ from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressC
 from napari_mitoxai.common.files import refuse_existing
 from napari_mitoxai.explain.planted_truth import best_known
 from napari_mitoxai.tasks.areas import area_of, rows_and_columns
+from napari_mitoxai.tasks.fields import Device, Overlap
 from napari_mitoxai.tasks.inside import SectionMask, as_seen, refuse_without_fibres
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     from napari_mitoxai.explain import Area, MapStore, Request, Watcher
 
-_ADVANCED: dict[str, Any] = {"advanced": True}
 MAPS = ".ome.zarr"
 
 
@@ -43,7 +43,7 @@ class ExplainParameters(TaskParameters):
     )
     settings: list[str] = Field(
         default=[], title="Settings", description="Parameters of methods, as lrp_epsilon.epsilon=0.01.",
-        json_schema_extra={"option": "--set", **_ADVANCED},
+        json_schema_extra={"option": "--set", **ADVANCED},
     )  # fmt: skip
     out: Path = Field(
         title="Maps",
@@ -59,63 +59,55 @@ class ExplainParameters(TaskParameters):
         default=None,
         title="Against",
         description="Another class: what tells the class from it, the difference of their scores, is explained.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     output: Literal["logit", "probability"] = Field(
         default="logit",
         title="Score",
         description="What of the class is explained: its logit, or its probability, which hardly reacts where the model is sure.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     pooling: Literal["none", "sum", "sum_abs", "max_abs", "norm"] = Field(
         default="none",
         title="Pooling",
         description="How the channels of a map become one: not, by their sum, the sum or the largest of their magnitudes, or the root "
         "of the sum of squares.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     approach: Literal["patches", "seamless"] = Field(
         default="patches",
         title="Approach",
         description="Patch by patch, as the model was trained; or seamless, the section in one piece, faster and without edges of "
         "patches, but another map: only for gradients and Grad-CAM, and models that end in an average.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     region: str | None = Field(
         default=None, title="Region", description="Rows and columns to explain, in pixels, as 100:612,0:512; all by default.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     shapes: Path | None = Field(
         default=None, title="Shapes", description="Shapes to explain, as napari saves them (CSV), in pixels.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     fibres: Path | None = Field(
         default=None, title="Fibres", description="Fibre labels: only fibres are explained.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     fibre_ids: list[int] = Field(
         default=[], title="Fibre numbers", description="Only these fibres.",
-        json_schema_extra={"option": "--fibre", **_ADVANCED},
+        json_schema_extra={"option": "--fibre", **ADVANCED},
     )  # fmt: skip
     mask: SectionMask = None
-    overlap: float = Field(
-        default=0.5, ge=0, le=0.9, title="Overlap", description="Share of a patch's side that its neighbour covers too.",
-        json_schema_extra=_ADVANCED,
-    )  # fmt: skip
+    overlap: Overlap = 0.5
     batch_size: int = Field(
         default=8,
         ge=1,
         le=1024,
         title="Batch size",
         description="Patches computed at once; on a CPU fewer where they are large.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
-    device: str = Field(
-        default="auto",
-        title="Device",
-        description="auto, cpu, cuda or mps.",
-        json_schema_extra=_ADVANCED,
-    )
+    device: Device = "auto"
     scheduler: str | None = Field(
         default=None,
         title="Scheduler",
@@ -125,7 +117,7 @@ class ExplainParameters(TaskParameters):
     )
     overwrite: bool = Field(
         default=False, title="Replace existing maps", description="Whether an existing store may be replaced.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
     def request(self) -> "Request":

@@ -11,7 +11,7 @@ from napari_mitoxai.common.files import refuse_existing, refuse_input
 from napari_mitoxai.figures.spec import Box, FigureLook, FigureSpec
 from napari_mitoxai.tasks.figure_files import SPEC_ENDINGS, made_from, read_spec, unchanged
 from napari_mitoxai.tasks.figure_inputs import Inputs
-from napari_mitoxai.tasks.parameters import TaskParameters, validated
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters, validated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ class FigureParameters(FigureLook, TaskParameters):
         default=None,
         title="Crop (um)",
         description="Left, top, right and bottom of the part to show; all by default.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )
     out: Path = Field(
         title="Figure",
@@ -43,7 +43,7 @@ class FigureParameters(FigureLook, TaskParameters):
         default=False,
         title="Replace an existing figure",
         description="Whether an existing figure may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )
 
 

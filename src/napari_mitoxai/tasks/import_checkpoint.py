@@ -11,7 +11,7 @@ from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressC
 from napari_mitoxai.common.files import refuse_existing, refuse_foreign, write_json, written_beside
 from napari_mitoxai.common.provenance import now, software
 from napari_mitoxai.models.registry import available
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 from napari_mitoxai.tasks.training_parameters import Mixing
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ImportParameters(TaskParameters):
     )
     head: Literal["linear", "dense"] = Field(
         default="linear", title="Head", description="linear is the architecture's own, dense the papers' six dense layers.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     mixing: Mixing = 0
     patch_size: int = Field(default=512, ge=16, le=4096, title="Patch size (px)", description="Side of what it sees at once.")  # fmt: skip
@@ -62,7 +62,7 @@ class ImportParameters(TaskParameters):
     )
     overwrite: bool = Field(
         default=False, title="Replace a run", description="Whether an existing run folder may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

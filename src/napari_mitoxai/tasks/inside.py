@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.tasks.parameters import ADVANCED
 
 if TYPE_CHECKING:
     from napari_mitoxai.imc import Section
@@ -17,7 +18,7 @@ SectionMask = Annotated[
         title="Inside fibres",
         description="Label image of the section, or a folder with it: nothing outside the fibres is seen. Needed by a model that was "
         "trained like this.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     ),
 ]
 """The fibres of a section that a model is asked about."""

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, write_json
+from napari_mitoxai.tasks.parameters import ADVANCED
 from napari_mitoxai.tasks.train import TrainParameters
 from napari_mitoxai.tasks.training_parameters import Channels, PatchParameters
 
@@ -39,12 +40,12 @@ class LeakageParameters(PatchParameters):
     epochs: int = Field(default=12, ge=1, le=1000, title="Epochs", description="Of the small network.")
     input_size: int = Field(
         default=64, ge=32, le=512, title="Input size (px)", description="Side of the small network's input.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
-    seed: int = Field(default=0, ge=0, title="Seed", description="Makes the check repeatable.", json_schema_extra={"advanced": True})  # fmt: skip
+    seed: int = Field(default=0, ge=0, title="Seed", description="Makes the check repeatable.", json_schema_extra=ADVANCED)  # fmt: skip
     overwrite: bool = Field(
         default=False, title="Replace an existing report", description="Whether an existing file may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

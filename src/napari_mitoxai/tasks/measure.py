@@ -10,7 +10,8 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_outputs
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.fields import ReplaceTable
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +30,11 @@ class MeasureParameters(TaskParameters):
     out: Path = Field(title="Table", description="The table to write, ending in .csv or .parquet.")
     long: bool = Field(
         default=False, title="Long form", description="Write a row a fibre and quantity instead of a row a fibre.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     outline: bool = Field(
         default=False, title="On the outline", description="Measure the channels on the line of pixels around each fibre, where mitocyto measures, instead of inside.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     percentiles: list[float] = Field(
         default=[5.0, 25.0, 75.0, 95.0], title="Percentiles", description="Of every channel in a fibre, 0 to 100.",
@@ -41,20 +42,20 @@ class MeasureParameters(TaskParameters):
     )  # fmt: skip
     columns: Literal["mitoxai", "mitocyto", "analysis2Dmito"] = Field(
         default="mitoxai", title="Columns", description="Of which tool the columns are; mitocyto's and analysis2Dmito's tables are long.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     subject: str = Field(
         default="", title="Subject", description="Whose section it is; by default what its folder says, or its name.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     group: str = Field(
         default="", title="Group", description="control or patient; by default what the section's folder says.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     classes: Path | None = Field(
         default=None, title="Classes",
         description="The table of the fibres' classes; by default the one beside the labels. Fibres that nobody classed get their class by the published rule.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     maps: Path | None = Field(
         default=None,
@@ -68,7 +69,7 @@ class MeasureParameters(TaskParameters):
     )
     keep_all: bool = Field(
         default=False, title="Keep all fibres", description="Let fibres count in the answers on maps that are not analysable by their class, or next to empty; they are in the tables in any case.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     membrane_um: float = Field(
         default=2.0, ge=0, le=100, title="Membrane (µm)", description="Width of the ring along a fibre's edge.",
@@ -86,16 +87,13 @@ class MeasureParameters(TaskParameters):
     draws: int = Field(
         default=199, ge=0, le=99_999, title="Draws",
         description="How often maps are moved about for p values, the smallest of which is 1 / (draws + 1); 0 for none.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     figure: Path | None = Field(
         default=None, title="Figure", description="Where the relevance falls, as a picture: .pdf, .svg, .png or .tiff.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
-    overwrite: bool = Field(
-        default=False, title="Replace existing table", description="Whether an existing file may be replaced.",
-        json_schema_extra={"advanced": True},
-    )  # fmt: skip
+    overwrite: ReplaceTable = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_outputs
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     from napari_mitoxai.fibres.oxphos import Calls
@@ -44,39 +44,39 @@ class OxphosParameters(TaskParameters):
     )  # fmt: skip
     statistic: Literal["mean", "median"] = Field(
         default="mean", title="Value of a fibre", description="What stands for a fibre's pixels.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     offset: float | None = Field(
         default=None, ge=0, title="Added before log",
         description="What is added to values before their logarithm: by default 1 to our values, as mitocyto's and so the published ones have it, and 0 to those of other tables.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     subjects: Path | None = Field(
         default=None, title="Subjects", description="A table section, subject, group that says whose each section is.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     keep_all: bool = Field(
         default=False, title="Keep all fibres", description="Call fibres too that are not analysable by their class, or next to empty; tables without a class are called whole.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     resamples: int = Field(
         default=1000, ge=0, le=100_000, title="Bootstrap samples", description="How often fibres are drawn again for the 95 % intervals; 0 leaves them out.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     seed: int = Field(
-        default=0, ge=0, title="Seed", description="Of the bootstrap.", json_schema_extra={"advanced": True}
+        default=0, ge=0, title="Seed", description="Of the bootstrap.", json_schema_extra=ADVANCED
     )
     plot: Path | None = Field(
         default=None, title="Plot", description="A PNG, PDF or SVG to write, with the 2Dmito plot of every subject and protein.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     long: bool = Field(
         default=False, title="Long form", description="Write a row a fibre and protein instead of a row a fibre.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     overwrite: bool = Field(
         default=False, title="Replace existing files", description="Whether existing files may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 
 from napari_mitoxai.common import MitoxaiError
 
 Model = TypeVar("Model", bound=BaseModel)
+# folds a field away in forms, and lists it under More options in the help
+ADVANCED: JsonDict = {"advanced": True}
 
 
 class TaskParameters(BaseModel):

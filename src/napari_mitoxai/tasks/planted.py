@@ -11,7 +11,8 @@ from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressC
 from napari_mitoxai.common.files import read_json, refuse_existing, write_json, written_beside
 from napari_mitoxai.explain import available, resolve
 from napari_mitoxai.simulate.signals import SIGNALS
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.fields import Device
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 from napari_mitoxai.trust.recorded import BASELINES
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ LEAST_TRUTH = 0.01  # share of a patch that shows the signal
 CONFIG_FILE = "planted.json"
 _MAY_GROW = {"out", "signals", "methods", "seeds", "epochs", "quick", "device"}
 _QUICK = {"seeds": 1, "epochs": 3, "signals": ["complex_i_loss", "tissue_gaps"]}  # those that are learnt soon
-_MORE: dict[str, Any] = {"advanced": True}
 
 
 class PlantedParameters(TaskParameters):
@@ -53,33 +53,31 @@ class PlantedParameters(TaskParameters):
     patches: int = Field(
         default=3, ge=1, le=200, title="Patches",
         description="Patches explained for each network: held-out ones that it calls right with confidence.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     confidence: float = Field(
         default=0.9, ge=0.5, lt=1, title="Confidence", description="Probability from which a call is one with confidence.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     learnt: float = Field(
         default=0.75, ge=0.5, le=1, title="Learnt",
         description="Share of the held-out patches, mean of both groups, that a network must call right to be asked anything.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     subjects_per_group: int = Field(
         default=24, ge=5, le=99, title="Subjects a group",
-        description="Simulated controls, and patients, of a cohort; two of each are held out.", json_schema_extra=_MORE,
+        description="Simulated controls, and patients, of a cohort; two of each are held out.", json_schema_extra=ADVANCED,
     )  # fmt: skip
     size: int = Field(
         default=256, ge=256, le=4096, title="Size (px)", description="Side of a simulated section; patches have 128 px.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     epochs: int = Field(
         default=12, ge=1, le=1000, title="Epochs",
         description="How often training goes over all patches; with more, networks that learnt nothing are trained anew.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
-    device: str = Field(
-        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=_MORE
-    )
+    device: Device = "auto"
 
     @model_validator(mode="before")
     @classmethod

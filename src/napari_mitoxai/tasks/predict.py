@@ -10,8 +10,9 @@ from pydantic import Field
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input, written_beside
 from napari_mitoxai.common.provenance import now, software
+from napari_mitoxai.tasks.fields import BatchSize, Device, Overlap, TrainedRun
 from napari_mitoxai.tasks.inside import SectionMask, as_seen, refuse_without_fibres
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 _ENDING = ".ome.zarr"
 _MAP = "probability"
@@ -21,9 +22,7 @@ _MIN_TISSUE = 0.25  # as in training
 class PredictParameters(TaskParameters):
     """What predicting needs to know."""
 
-    run: Path = Field(
-        title="Run", description="Folder of a trained run.", json_schema_extra={"argument": True}
-    )
+    run: TrainedRun
     section: Path = Field(
         title="Section", description="The section: a file or a folder.", json_schema_extra={"argument": True}
     )
@@ -32,19 +31,12 @@ class PredictParameters(TaskParameters):
         description=f"The store to write, ending in {_ENDING}; it opens as an overlay.",
     )
     mask: SectionMask = None
-    overlap: float = Field(
-        default=0.5, ge=0, le=0.9, title="Overlap", description="Share of a patch's side that its neighbour covers too.",
-        json_schema_extra={"advanced": True},
-    )  # fmt: skip
-    batch_size: int = Field(
-        default=16, ge=1, le=1024, title="Batch size", description="Patches computed at once.", json_schema_extra={"advanced": True}
-    )  # fmt: skip
-    device: str = Field(
-        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra={"advanced": True}
-    )  # fmt: skip
+    overlap: Overlap = 0.5
+    batch_size: BatchSize = 16
+    device: Device = "auto"
     overwrite: bool = Field(
         default=False, title="Replace an existing map", description="Whether an existing store may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressC
 from napari_mitoxai.common.files import read_json, refuse_outputs
 from napari_mitoxai.fibres.spatial_null import adjusted
 from napari_mitoxai.fibres.subjects import by_subject, compare_groups
+from napari_mitoxai.tasks.fields import ReplaceTable
 from napari_mitoxai.tasks.measure_maps import ANSWERS, beside
 from napari_mitoxai.tasks.parameters import TaskParameters
 
@@ -40,10 +41,7 @@ class RelevanceParameters(TaskParameters):
         default=None, title="Figure",
         description="The quantities with the smallest p, a dot a subject, as a picture: .pdf, .svg, .png or .tiff.",
     )  # fmt: skip
-    overwrite: bool = Field(
-        default=False, title="Replace existing table", description="Whether an existing file may be replaced.",
-        json_schema_extra={"advanced": True},
-    )  # fmt: skip
+    overwrite: ReplaceTable = False
 
 
 @dataclass(frozen=True)

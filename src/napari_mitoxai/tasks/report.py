@@ -8,7 +8,7 @@ from pydantic import Field
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_existing, refuse_input, written_beside
 from napari_mitoxai.common.provenance import now, software
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 
 class ReportParameters(TaskParameters):
@@ -33,7 +33,7 @@ class ReportParameters(TaskParameters):
         default=False,
         title="Replace an existing report",
         description="Whether an existing file may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )
 
 

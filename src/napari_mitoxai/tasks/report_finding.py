@@ -13,7 +13,6 @@ RUN, SWEEP, MAPS, FIGURE, ANSWERS, TABLE, PICTURE = (
 )  # fmt: skip
 _ORDER = (SWEEP, RUN, MAPS, FIGURE, ANSWERS, TABLE, PICTURE)
 _TABLES, _PICTURES = {".csv", ".parquet"}, {".png", ".svg"}
-_DRAWN = (".png", ".svg", ".tiff", ".tif", ".pdf")
 # what a run or a sweep consists of, told in its own part
 _OWN = {"history.csv", "mixing.csv", "mixing.png", "cohort.csv", "table.csv", "table.png", "runs.csv"}
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback, no_progress
 from napari_mitoxai.common.files import refuse_outputs
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 if TYPE_CHECKING:
     from napari_mitoxai.fibres import Window
@@ -55,16 +55,16 @@ class SegmentParameters(TaskParameters):
     )  # fmt: skip
     weights: Path | None = Field(
         default=None, title="Cellpose model", description="The model file for the mode cellpose.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     download: bool = Field(
         default=False, title="Let Cellpose fetch its model",
         description="Whether Cellpose may download its own model, about 1 GB, if no file is given. Its weights were trained on data for non-commercial use.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     overwrite: bool = Field(
         default=False, title="Replace existing labels", description="Whether an existing file may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

@@ -15,19 +15,17 @@ from napari_mitoxai.common.files import (
     written_beside,
 )
 from napari_mitoxai.common.provenance import now, software
+from napari_mitoxai.tasks.fields import BatchSize, Device, TrainedRun
 from napari_mitoxai.tasks.inside import SectionMask
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 
 TABLE_FILE, PLOT_FILE, CONFIG_FILE = "tcav.csv", "tcav.png", "config.json"
-_MORE: dict[str, Any] = {"advanced": True}
 
 
 class TcavParameters(TaskParameters):
     """What testing concepts needs to know."""
 
-    run: Path = Field(
-        title="Run", description="Folder of a trained run.", json_schema_extra={"argument": True}
-    )
+    run: TrainedRun
     concepts: Path = Field(
         title="Concepts", description="The concept set: CSV with the columns concept, section, y_px, x_px.",
         json_schema_extra={"argument": True},
@@ -40,41 +38,37 @@ class TcavParameters(TaskParameters):
     )
     cohort: Path | None = Field(
         default=None, title="Cohort", description="The cohort with the sections of the concepts and of the class; that of the training by default.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     against: str = Field(
         default="", title="Random from", description="A concept of the set, such as all fibres, that random patches are taken from; by default any place on the tissue of the same sections.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     layers: list[str] = Field(
         default=[], title="Layers", description="Names of layers in the network; by default the last one of each size of feature map.",
-        json_schema_extra={"option": "--layer", **_MORE},
+        json_schema_extra={"option": "--layer", **ADVANCED},
     )  # fmt: skip
     draws: int = Field(
         default=200, ge=19, le=10_000, title="Random sets", description="Sets of random patches that are tested like the concept: the smallest p is 1 / (this + 1).",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     most_examples: int = Field(
         default=50, ge=3, le=1000, title="Examples a concept", description="Of a concept with more, so many are used, evenly taken.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     most_patches: int = Field(
         default=32, ge=1, le=100_000, title="Patches a subject", description="Patches of each subject of the class, evenly taken.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     mask: SectionMask = None
-    batch_size: int = Field(
-        default=16, ge=1, le=1024, title="Batch size", description="Patches computed at once.", json_schema_extra=_MORE
-    )  # fmt: skip
-    device: str = Field(
-        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=_MORE
-    )
+    batch_size: BatchSize = 16
+    device: Device = "auto"
     seed: int = Field(
-        default=0, ge=0, title="Seed", description="Of the random patches.", json_schema_extra=_MORE
+        default=0, ge=0, title="Seed", description="Of the random patches.", json_schema_extra=ADVANCED
     )
     overwrite: bool = Field(
         default=False, title="Replace an existing folder", description="Whether an earlier result may be replaced.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

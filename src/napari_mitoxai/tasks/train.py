@@ -24,6 +24,7 @@ from napari_mitoxai.common.files import (
     write_json,
 )
 from napari_mitoxai.models.registry import available
+from napari_mitoxai.tasks.parameters import ADVANCED
 from napari_mitoxai.tasks.protocols import PROTOCOLS
 from napari_mitoxai.tasks.training_parameters import Channels, TrainingParameters
 
@@ -57,7 +58,7 @@ class TrainParameters(TrainingParameters):
     split: Literal["subject", "patch-random"] = Field(
         default="subject", title="Split",
         description="subject never has a person's patches on both sides; patch-random does, as the papers, and its figures are optimistic.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     channels: Channels = Field(default_factory=list)
     seed: int = Field(
@@ -65,11 +66,11 @@ class TrainParameters(TrainingParameters):
         ge=0,
         title="Seed",
         description="Makes a run repeatable.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )
     overwrite: bool = Field(
         default=False, title="Replace a run", description="Whether an existing run folder may be replaced.",
-        json_schema_extra={"advanced": True},
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
     @model_validator(mode="after")

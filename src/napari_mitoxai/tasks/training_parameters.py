@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.fields import Device, Overlap
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 from napari_mitoxai.tasks.protocols import PROTOCOLS
 
 AUGMENTATIONS = ("turns", "flips", "rotation", "zoom", "shear")
-_MORE: dict[str, Any] = {"advanced": True}
 
 
 class PatchParameters(TaskParameters):
@@ -24,33 +24,28 @@ class PatchParameters(TaskParameters):
     where: list[str] = Field(
         default=[], title="Only where",
         description="Use a part of the cohort: column=value or column!=value, several values as column=one|other.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     mask: Path | None = Field(
         default=None, title="Inside fibres",
         description="Folder with a label image a section, named like the section or the subject: nothing outside the fibres is seen.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     crops: Literal["grid", "fibres"] = Field(
         default="grid", title="Patches",
         description="grid lays patches over the tissue; fibres takes one around each fibre, with nothing but this fibre in it, and needs the mask.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     patch_size: int = Field(
         default=512, ge=16, le=4096, title="Patch size (px)", description="Side of what the network sees at once, in pixels of the section.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     input_size: int = Field(
         default=128, ge=16, le=2048, title="Input size (px)", description="Side of the network's input; patches are averaged down to it.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
-    overlap: float = Field(
-        default=0.5, ge=0, le=0.9, title="Overlap", description="Share of a patch's side that its neighbour covers too.",
-        json_schema_extra=_MORE,
-    )  # fmt: skip
-    device: str = Field(
-        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=_MORE
-    )
+    overlap: Overlap = 0.5
+    device: Device = "auto"
 
     @model_validator(mode="after")
     def _fibres_are_given(self) -> "PatchParameters":
@@ -70,7 +65,7 @@ def _all_is_none(channels: list[str]) -> list[str]:
 Channels = Annotated[
     list[str],
     AfterValidator(_all_is_none),
-    Field(title="Channels", description="Targets to train on; all by default.", json_schema_extra=_MORE),
+    Field(title="Channels", description="Targets to train on; all by default.", json_schema_extra=ADVANCED),
 ]
 """Where one list of channels is chosen."""
 
@@ -80,7 +75,7 @@ Mixing = Annotated[
     Field(
         ge=0, le=64, title="Channel mixing",
         description="Blend the channels to this many images before the network, with weights that tell which channels matter (DCMIX: 1); 0 for none.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     ),
 ]  # fmt: skip
 """Where a network with blended channels is made."""
@@ -100,114 +95,117 @@ class TrainingParameters(PatchParameters):
     folds: Literal["none", "leave-one-out", "2", "3", "4", "5", "10"] = Field(
         default="none", title="Folds",
         description="Test every subject on a model that never saw it: one model a subject, or a number of folds with groups evenly spread.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     batch_size: int = Field(
-        default=16, ge=1, le=1024, title="Batch size", description="Patches a training step.", json_schema_extra=_MORE
+        default=16, ge=1, le=1024, title="Batch size", description="Patches a training step.", json_schema_extra=ADVANCED
     )  # fmt: skip
     optimizer: Literal["adamw", "adam", "sgd"] = Field(
-        default="adamw", title="Optimiser", description="What changes the weights.", json_schema_extra=_MORE
+        default="adamw",
+        title="Optimiser",
+        description="What changes the weights.",
+        json_schema_extra=ADVANCED,
     )
     learning_rate: float = Field(
-        default=1e-3, gt=0, le=1, title="Learning rate", description="Of the optimiser, at the start.", json_schema_extra=_MORE
+        default=1e-3, gt=0, le=1, title="Learning rate", description="Of the optimiser, at the start.", json_schema_extra=ADVANCED
     )  # fmt: skip
     schedule: Literal["cosine", "inverse-time", "constant"] = Field(
         default="cosine", title="Schedule", description="The rate falls to zero along a cosine, as 1 / (1 + decay × step), or not at all.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     decay: float = Field(
-        default=0.0, ge=0, le=1, title="Rate decay", description="A step, of the inverse-time schedule.", json_schema_extra=_MORE
+        default=0.0, ge=0, le=1, title="Rate decay", description="A step, of the inverse-time schedule.", json_schema_extra=ADVANCED
     )  # fmt: skip
     momentum: float = Field(
-        default=0.0, ge=0, lt=1, title="Momentum", description="Of sgd.", json_schema_extra=_MORE
+        default=0.0, ge=0, lt=1, title="Momentum", description="Of sgd.", json_schema_extra=ADVANCED
     )
     weight_decay: float = Field(
-        default=1e-2, ge=0, le=1, title="Weight decay", description="Of the optimiser.", json_schema_extra=_MORE
+        default=1e-2, ge=0, le=1, title="Weight decay", description="Of the optimiser.", json_schema_extra=ADVANCED
     )  # fmt: skip
     patience: int = Field(
         default=10, ge=1, title="Patience", description="Epochs without a better validation figure after which training stops.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     monitor: Literal["loss", "accuracy"] = Field(
-        default="loss", title="Best epoch by", description="Which validation figure tells the best epoch.", json_schema_extra=_MORE
+        default="loss", title="Best epoch by", description="Which validation figure tells the best epoch.", json_schema_extra=ADVANCED
     )  # fmt: skip
     draw: Literal["balanced", "all"] = Field(
         default="balanced", title="Draw",
         description="balanced draws classes, and the subjects in them, equally often; all takes every patch once an epoch.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     augmentation: list[str] = Field(
         default=["turns"], title="Augmentation",
-        description=f"Random changes of training patches: {', '.join(AUGMENTATIONS)}, or none.", json_schema_extra=_MORE,
+        description=f"Random changes of training patches: {', '.join(AUGMENTATIONS)}, or none.", json_schema_extra=ADVANCED,
     )  # fmt: skip
     jitter: float = Field(
         default=0.5, ge=0, le=2, title="Intensity jitter",
         description="Random gain on each channel of a training patch (standard deviation of its logarithm), against learning the staining.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     weights: str = Field(
         default="", title="Starting weights",
         description="Empty or random for random weights, imagenet to download the library's own, or a local file with them.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     adaptation: Literal["papers", "mean-scaled"] = Field(
         default="papers", title="Channel adaptation",
         description="Pretrained kernels: papers keeps the first three channels' and gives the others their mean, mean-scaled gives all the mean, scaled.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     head: Literal["linear", "dense"] = Field(
         default="linear", title="Head", description="linear is the architecture's own, dense the papers' six dense layers.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     base: Literal["trained", "frozen"] = Field(
         default="trained", title="Base",
         description="frozen trains the dense head only, on features that are computed once; with channel mixing the blend too, through the base.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     start_from: Path | None = Field(
         default=None, title="Start from a run",
         description="Folder of a run of the same architecture and channels to go on from with other settings; none of its subjects may be held out.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     concepts: Path | None = Field(
         default=None, title="Concepts",
         description="CSV table of a concept set (concept, section, subject, y_px, x_px): a layer is whitened and an axis of it turned to each concept.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     whitened_layers: list[str] = Field(
         default=[], title="Whitened layers",
         description="Batch norms that concept whitening takes the place of, as layer3.1.bn1; by default the deepest that has enough places in a batch.",
-        json_schema_extra={**_MORE, "option": "--whitened-layer"},
+        json_schema_extra={**ADVANCED, "option": "--whitened-layer"},
     )  # fmt: skip
     concept_activation: Literal["pooled-max", "max", "mean", "positive-mean"] = Field(
         default="pooled-max", title="Concept activation",
         description="What of an axis counts: the mean of the strongest of every 3 x 3 places, the strongest, the mean, or the mean of those above 0.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     concept_every: int = Field(
         default=10, ge=1, le=10_000, title="Concept steps",
         description="Training steps from one turn of the axes to the next; the published code takes 20 to 30 in longer trainings.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     whitening_iterations: int = Field(
         default=0, ge=0, le=100, title="Whitening iterations",
-        description="0 whitens exactly; else steps of the published iteration, which takes 10.", json_schema_extra=_MORE,
+        description="0 whitens exactly; else steps of the published iteration, which takes 10.", json_schema_extra=ADVANCED,
     )  # fmt: skip
     mixing: Mixing = 0
     views: int = Field(
         default=3, ge=1, le=100, title="Views",
-        description="Augmented views of each training patch that a frozen base computes; the epochs choose among them. Without meaning where channels are mixed.", json_schema_extra=_MORE,
+        description="Augmented views of each training patch that a frozen base computes; the epochs choose among them. Without meaning where channels are mixed.", json_schema_extra=ADVANCED,
     )  # fmt: skip
     test_share: float = Field(
-        default=0.1, ge=0, lt=0.9, title="Test share", description="Of the patches, in a patch-random split.", json_schema_extra=_MORE
+        default=0.1, ge=0, lt=0.9, title="Test share", description="Of the patches, in a patch-random split.", json_schema_extra=ADVANCED
     )  # fmt: skip
     validation_share: float = Field(
         default=0.1, ge=0, lt=0.9, title="Validation share", description="Of the patches, in a patch-random split.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", title="Precision", description="auto measures on a GPU which is faster; on the CPU it is float32.",
-        json_schema_extra=_MORE,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
     @model_validator(mode="before")

@@ -15,8 +15,9 @@ from napari_mitoxai.common import (
     no_progress,
 )
 from napari_mitoxai.common.files import refuse_existing, refuse_input
+from napari_mitoxai.tasks.fields import BatchSize, Device
 from napari_mitoxai.tasks.inside import SectionMask, refuse_without_fibres
-from napari_mitoxai.tasks.parameters import TaskParameters
+from napari_mitoxai.tasks.parameters import ADVANCED, TaskParameters
 from napari_mitoxai.tasks.trust_tables import curve_rows, failures, score_rows, score_table
 from napari_mitoxai.tasks.trust_work import Work, judge_of, maps_of, methods_of
 from napari_mitoxai.trust.checks import CHECKS
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 _LITTLE = 0.05  # probability between a patch and nothing of it, which is all that deletion can take
 _FEW = 5  # patches, below which an interval by drawing among them is too narrow
-
-
-_ADVANCED: dict[str, Any] = {"advanced": True}
 
 
 class TrustParameters(TaskParameters):
@@ -58,7 +56,7 @@ class TrustParameters(TaskParameters):
     )
     settings: list[str] = Field(
         default=[], title="Settings", description="Parameters of methods, as lrp_epsilon.epsilon=0.01.",
-        json_schema_extra={"option": "--set", **_ADVANCED},
+        json_schema_extra={"option": "--set", **ADVANCED},
     )  # fmt: skip
     out: Path = Field(title="Table", description="The table to write, ending in .csv or .parquet.")
     curves: Path | None = Field(
@@ -84,68 +82,64 @@ class TrustParameters(TaskParameters):
     )
     output: Literal["logit", "probability"] = Field(
         default="logit", title="Score", description="What of the class is explained; the maps know it themselves.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     values: Literal["signed", "magnitude"] = Field(
         default="signed", title="Values",
         description="What of a map is ranked: the sum over channels, as maps are shown, or the sum of magnitudes.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     by_channel: bool = Field(
         default=False, title="Channel by channel",
         description="Remove places from one channel at a time in deletion, insertion and pixel flipping, not from all at once.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     fill: Literal["zero", "mean", "blur", "noise"] = Field(
         default="blur", title="Filled with",
         description="What deletion and insertion put in place of what is removed; pixel flipping uses all of them.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     region: int = Field(
         default=8, ge=1, le=512, title="Region",
         description="Side in pixels of the network's input of the squares that are removed; 1 for single pixels.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     steps: int = Field(
         default=10, ge=2, le=1000, title="Steps", description="Of deletion, insertion and pixel flipping.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     squares: int = Field(
         default=50, ge=2, le=10_000, title="Squares", description="How many are covered in each patch for infidelity.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     samples: int = Field(
         default=5, ge=1, le=1000, title="Samples",
         description="Slightly changed copies of each patch for max-sensitivity; each is explained anew.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     radius: float = Field(
         default=0.1, gt=0, le=100, title="Radius",
-        description="By how much the scaled values of these copies change at most.", json_schema_extra=_ADVANCED,
+        description="By how much the scaled values of these copies change at most.", json_schema_extra=ADVANCED,
     )  # fmt: skip
     seeds: int = Field(
         default=3, ge=1, le=100, title="Untrained networks",
-        description="How many networks with random weights each map is compared with.", json_schema_extra=_ADVANCED,
+        description="How many networks with random weights each map is compared with.", json_schema_extra=ADVANCED,
     )  # fmt: skip
     stages: int = Field(
         default=1, ge=1, le=100, title="Stages",
         description="In how many stages weights become random, the last layers first (cascading); 1: all at once.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, title="Seed", description="Of all chance, the same for every method.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
     mask: SectionMask = None
-    batch_size: int = Field(
-        default=8, ge=1, le=1024, title="Batch size", description="Patches computed at once.", json_schema_extra=_ADVANCED
-    )  # fmt: skip
-    device: str = Field(
-        default="auto", title="Device", description="auto, cpu, cuda or mps.", json_schema_extra=_ADVANCED
-    )  # fmt: skip
+    batch_size: BatchSize = 8
+    device: Device = "auto"
     overwrite: bool = Field(
         default=False, title="Replace existing tables", description="Whether existing files may be replaced.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )  # fmt: skip
 
 

@@ -11,9 +11,8 @@ from torch import nn
 
 from napari_mitoxai.cohort import Scaling
 from napari_mitoxai.common import CancelToken, Progress, ProgressCallback, no_progress
-from napari_mitoxai.models import CancellingMode
 from napari_mitoxai.training.data import PatchSet
-from napari_mitoxai.training.memory import in_batches_that_fit
+from napari_mitoxai.training.passes import answers_of
 from napari_mitoxai.training.scores import confusion, scores, wilson
 
 
@@ -70,21 +69,15 @@ def predict(
     ndarray of float32
         (N, classes), softmax of the logits; rows add up to 1.
     """
-    device = device or torch.device("cpu")
-    network.eval().to(device)
-
-    def compute(size: int) -> NDArray[np.float32]:
-        parts = []
-        for start in range(0, len(inputs), size):
-            batch = torch.from_numpy(inputs[start : start + size]).to(
-                device, memory_format=torch.channels_last
-            )
-            parts.append(network(batch).softmax(1).float().cpu().numpy())
-            progress(Progress("Calling subjects", min(start + size, len(inputs)), len(inputs)))
-        return np.concatenate(parts)
-
-    with torch.inference_mode(), CancellingMode(cancel or CancelToken()):
-        return in_batches_that_fit(compute, batch_size, device)
+    return answers_of(
+        network,
+        inputs,
+        lambda batch: network(batch).softmax(1),
+        batch_size=batch_size,
+        device=device,
+        on_batch=lambda done: progress(Progress("Calling subjects", done, len(inputs))),
+        cancel=cancel,
+    )
 
 
 def probabilities_of(

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_mitoxai.common import CancelToken, MitoxaiError
-from napari_mitoxai.models import CancellingMode
-from napari_mitoxai.training.memory import in_batches_that_fit
+from napari_mitoxai.training.passes import answers_of
 
 
 def penultimate_features(
@@ -48,26 +47,17 @@ def penultimate_features(
     MitoxaiError
         If no linear layer gives the logits.
     """
-    device = device or torch.device("cpu")
-    network.eval().to(device)
 
-    def compute(size: int) -> NDArray[np.float32]:
-        parts = []
-        for start in range(0, len(inputs), size):
-            batch = torch.from_numpy(inputs[start : start + size]).to(
-                device, memory_format=torch.channels_last
+    def read(batch: Tensor) -> Tensor:
+        with _read_by_the_last(network, classes) as seen:
+            network(batch)
+        if not seen:
+            raise MitoxaiError(
+                f"The network has no linear layer with {classes} outputs at its end, whose input could be shown: use another architecture."
             )
-            with _read_by_the_last(network, classes) as seen:
-                network(batch)
-            if not seen:
-                raise MitoxaiError(
-                    f"The network has no linear layer with {classes} outputs at its end, whose input could be shown: use another architecture."
-                )
-            parts.append(seen[-1].flatten(1).float().cpu().numpy())
-        return np.concatenate(parts)
+        return seen[-1].flatten(1)
 
-    with torch.inference_mode(), CancellingMode(cancel or CancelToken()):
-        return in_batches_that_fit(compute, batch_size, device)
+    return answers_of(network, inputs, read, batch_size=batch_size, device=device, cancel=cancel)
 
 
 @contextmanager
