@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from napari.utils.notifications import show_error
+from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -44,6 +45,10 @@ class MapTree(QWidget):
         self._tree.setObjectName("maps")
         self._tree.setHeaderHidden(True)
         self._tree.setFixedHeight(_ROWS * 22)
+        viewer = state.viewer
+        if viewer is not None:
+            self._follow(viewer.theme)
+            viewer.events.theme.connect(lambda event: self._follow(event.value))
         self._tree.itemChanged.connect(lambda *_: self.changed.emit())
         add = QPushButton("Add maps…")
         add.setObjectName("add_maps")
@@ -56,6 +61,10 @@ class MapTree(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._tree)
         column.addLayout(line)
+
+    def _follow(self, theme: str) -> None:
+        """The colour of lists: on a tree's own, boxes that are not ticked cannot be seen."""
+        self._tree.setStyleSheet(f"QTreeWidget {{background: {get_theme(theme).foreground.as_hex()}}}")
 
     def chosen(self) -> list[Chosen]:
         """What is ticked, from above."""
