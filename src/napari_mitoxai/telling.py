@@ -64,6 +64,8 @@ def tell_sweep(result: Any) -> None:
     typer.echo(f"Plot: {result.plot}")
     if result.mixing is not None:
         typer.echo(f"Shares of the mixed channels: {result.mixing}")
+    if result.purity is not None:
+        typer.echo(f"Purity of the concepts' axes: {result.purity}")
 
 
 def tell_axes(result: Any) -> None:
@@ -241,6 +243,8 @@ def tell_agree(result: Any) -> None:
     for note in result.notes:
         typer.echo(f"Note: {note}")
     typer.echo(f"Table: {result.table}")
+    if result.by_fibre is not None:
+        typer.echo(f"Inside each fibre: {result.by_fibre}")
     if result.figure is not None:
         typer.echo(f"Figure: {result.figure}")
 

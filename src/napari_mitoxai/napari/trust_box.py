@@ -22,7 +22,7 @@ from napari_mitoxai.napari.top import wrapped
 from napari_mitoxai.tasks.trust import TrustParameters, TrustResult
 from napari_mitoxai.tasks.trust import run as judge
 from napari_mitoxai.trust.checks import CHECKS, SCORES
-from napari_mitoxai.trust.recorded import FAILS, in_numbers, read_scores, rests_on, sanity_failures
+from napari_mitoxai.trust.recorded import ARROWS, FAILS, in_numbers, read_scores, rests_on, sanity_failures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _ASKED = ("out", "checks", "patches", "fill", "region", "steps", "values", "seeds", "overwrite")
 # a column each: what fits with its interval, one of every kind; all others are in the table that is written
 _SHOWN = {"deletion": "Deletion", "road": "ROAD", "randomisation_rank": "Random"}
-_ARROWS = {"higher": "↑", "lower": "↓"}
 _FAILED = QColor("#e8762c")  # seen on dark and on light
 _ROW = 36  # pixels: a number and its interval
 
@@ -189,7 +188,7 @@ def _score_table() -> QTableWidget:
     table.setVisible(False)
     for column, (score, short) in enumerate(_SHOWN.items()):
         kind = SCORES[score]
-        item = QTableWidgetItem(f"{short} {_ARROWS[kind.better]}")
+        item = QTableWidgetItem(f"{short} {ARROWS[kind.better]}")
         item.setToolTip(wrapping(f"{kind.title}, {kind.better} is better. {kind.meaning}"))
         table.setHorizontalHeaderItem(column, item)
     header, rows = table.horizontalHeader(), table.verticalHeader()

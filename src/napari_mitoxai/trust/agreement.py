@@ -15,6 +15,7 @@ from skimage.metrics import structural_similarity
 from napari_mitoxai.common import MitoxaiError
 
 TOP_SHARE = 0.1
+LEAST_PIXELS = 10  # of a fibre, for a rank correlation inside it
 SCALED_BY = 99.0  # percentile of the magnitudes that becomes 1 before structural similarity
 _SIGMA = 1.5  # of the window of Wang et al. 2004, in pixels
 _REACH = 5  # pixels from the window's middle to its edge
@@ -46,6 +47,46 @@ def rank_correlations(values: NDArray[np.floating]) -> NDArray[np.float64]:
         length = np.sqrt(ranks @ ranks)
         scores[index] = ranks / length if length > 0 else np.nan
     return np.asarray(np.clip(scores @ scores.T, -1, 1))
+
+
+def rank_correlations_within(
+    values: NDArray[np.floating], groups: NDArray[np.integer], least: int = LEAST_PIXELS
+) -> tuple[NDArray[np.integer], NDArray[np.float64], NDArray[np.int64]]:
+    """`rank_correlations` in each group of pixels by itself: in each fibre.
+
+    Parameters
+    ----------
+    values : ndarray (maps, n)
+        The same pixels of each map.
+    groups : ndarray of int (n,)
+        The fibre that each lies in; 0 is none.
+    least : int
+        Pixels, below which a fibre has no number.
+
+    Returns
+    -------
+    ids : ndarray of int (fibres,)
+        In ascending order.
+    correlations : ndarray (fibres, maps, maps)
+        -1 to 1; nan also for a map that is constant in the fibre.
+    sizes : ndarray of int (fibres,)
+        How many pixels each has.
+
+    Raises
+    ------
+    MitoxaiError
+        If a value is not finite.
+    """
+    _check(values)
+    inside = groups > 0
+    own, groups = values[:, inside], groups[inside]
+    order = np.argsort(groups, kind="stable")
+    ids, first, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    found = np.full((len(ids), len(values), len(values)), np.nan)
+    for place, (start, size) in enumerate(zip(first, sizes, strict=True)):
+        if size >= least:
+            found[place] = rank_correlations(own[:, order[start : start + size]])
+    return ids, found, sizes
 
 
 def top_overlaps(values: NDArray[np.floating], share: float = TOP_SHARE) -> NDArray[np.float64]:

@@ -17,6 +17,9 @@ COLUMNS = ["method", "score", "value", "low", "high", "patches", "seeds", "bette
 FAILS = "fails the sanity check"
 """What is said, wherever it is shown, of a map that hardly changes when the network's weights are drawn anew."""
 
+ARROWS = {"higher": "↑", "lower": "↓"}
+"""Which way is better, where there is no room to say it."""
+
 BASELINES = ("random", "edge_detector")
 """Methods that know nothing of the class: judged beside the others, also where a store has no maps of them."""
 
