@@ -97,6 +97,53 @@ def test_numbers_are_scipys_over_what_was_explained_and_over_fibres(tmp_path, la
         assert np.asarray(image).std() > 10
 
 
+def test_inside_each_fibre_numbers_are_scipys_and_baselines_do_not_count(tmp_path, labels, capsys):
+    a = drawn(0)
+    maps = {"lrp": a, "gradient": a + drawn(1), "random": drawn(2), "edge_detector": -a}
+    path = store_of(tmp_path / "M.ome.zarr", maps)
+    out = tmp_path / "out.csv"
+    with pytest.raises(SystemExit, match="0"):
+        main([str(each) for each in ("agree", path, "--fibres", labels, "--out", out)])
+    assert f"Inside each fibre: {tmp_path / 'out_fibres.csv'}" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "out_fibres.csv").set_index("fibre")
+    assert list(table.index) == list(range(1, 33))  # the others lie where nothing was explained
+    assert (table["pixels"] == 144).all()
+    x, y = (maps[name].sum(0, dtype=np.float64)[2:14, 18:30].ravel() for name in ("lrp", "gradient"))
+    expected = spearmanr(x, y).statistic
+    assert table.loc[2, "agreement lrp / gradient"] == pytest.approx(expected, abs=1e-9)
+    assert table.loc[2, "agreement"] == pytest.approx(expected, abs=1e-9)  # the only pair of two methods
+    assert table["agreement lrp / edge_detector"].to_numpy() == pytest.approx(-1)
+    out.unlink()
+    with pytest.raises(MitoxaiError, match="out_fibres"):
+        run(AgreeParameters(maps=[path], fibres=[labels], out=out))
+
+
+def test_only_the_maps_that_are_asked_for(tmp_path):
+    maps = {"lrp": drawn(0), "gradient": drawn(1), "random": drawn(2)}
+    paths = [store_of(tmp_path / f"{name}.ome.zarr", maps) for name in ("one", "two")]
+    run(AgreeParameters(maps=paths[:1], methods=["lrp", "random"], out=tmp_path / "a.csv"))
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert set(zip(table["method_a"], table["method_b"], strict=True)) == {("lrp", "random")}
+    # of two stores with the same methods one map each
+    run(AgreeParameters(maps=paths, methods=["lrp (one)", "gradient (two)"], out=tmp_path / "b.csv"))
+    table = pd.read_csv(tmp_path / "b.csv")
+    assert set(zip(table["method_a"], table["method_b"], strict=True)) == {("lrp (one)", "gradient (two)")}
+    with pytest.raises(MitoxaiError, match="No store has a map by shap: choose of lrp, gradient, random"):
+        run(AgreeParameters(maps=paths, methods=["shap"], out=tmp_path / "c.csv"))
+    with pytest.raises(MitoxaiError, match="one method only"):
+        run(AgreeParameters(maps=paths[:1], methods=["lrp"], out=tmp_path / "c.csv"))
+
+
+def test_stores_with_their_methods_in_another_order_give_the_same_pairs(tmp_path):
+    paths = [
+        store_of(tmp_path / "1.ome.zarr", {"lrp": drawn(0), "gradient": drawn(1)}),
+        store_of(tmp_path / "2.ome.zarr", {"gradient": drawn(1), "lrp": drawn(0)}, name="T", subject="C01"),
+    ]
+    run(AgreeParameters(maps=paths, out=tmp_path / "a.csv"))
+    over = pd.read_csv(tmp_path / "a.csv").query("section == @EVERY and measure == 'rank_correlation_pixels'")
+    assert over[["method_a", "method_b", "n"]].to_numpy().tolist() == [["lrp", "gradient", 2]]
+
+
 def test_sign_is_taken_as_asked(tmp_path):
     a = drawn(3, planes=1)
     path = store_of(tmp_path / "M.ome.zarr", {"for": a, "against": -a})

@@ -6,8 +6,14 @@ from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
 from napari_mitoxai.common import MitoxaiError
-from napari_mitoxai.trust import mean_and_interval, rank_correlations, similarities, top_overlaps
-from napari_mitoxai.trust.common_grid import averaged, common_reduction, common_shape
+from napari_mitoxai.trust import (
+    mean_and_interval,
+    rank_correlations,
+    rank_correlations_within,
+    similarities,
+    top_overlaps,
+)
+from napari_mitoxai.trust.common_grid import averaged, common_reduction, common_shape, labels_on
 
 
 def test_rank_correlation_is_scipys_with_ties_and_nan_for_a_constant_map():
@@ -27,6 +33,30 @@ def test_rank_correlation_is_scipys_with_ties_and_nan_for_a_constant_map():
     assert np.isnan(found[:, 3]).all()
     with pytest.raises(MitoxaiError, match="not finite"):
         rank_correlations(np.array([[1.0, np.nan]]))
+
+
+def test_rank_correlation_inside_each_fibre():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(3, 200))
+    fibres = rng.choice([0, 4, 9, 2], 200, p=[0.2, 0.4, 0.39, 0.01])
+    values[2, fibres == 9] = 1.0
+    ids, found, sizes = rank_correlations_within(values, fibres)
+    assert ids.tolist() == [2, 4, 9]
+    assert sizes.tolist() == [(fibres == each).sum() for each in ids]
+    assert np.isnan(found[0]).all()  # too small
+    assert found[1] == pytest.approx(spearmanr(values[:, fibres == 4], axis=1).statistic, abs=1e-12)
+    assert found[2, 0, 1] == pytest.approx(spearmanr(*values[:2, fibres == 9]).statistic, abs=1e-12)
+    assert np.isnan(found[2, 2]).all()  # constant in there, not elsewhere
+
+
+def test_a_pixel_of_the_grid_has_the_label_that_covers_most_of_it():
+    labels = np.zeros((7, 9), int)
+    labels[:3, :3] = 5  # one cell of 3 x 3
+    labels[:3, 3:5] = 7  # two thirds of the next
+    labels[3:6, 0] = 7  # a third
+    labels[3:6, 1] = 5  # and another: none has most
+    assert labels_on(labels, (2, 3), 3).tolist() == [[5, 7, 0], [0, 0, 0]]
+    assert labels_on(labels, (7, 9), 1).tolist() == labels.tolist()
 
 
 def test_overlap_by_hand():
@@ -92,6 +122,16 @@ def test_interval_over_subjects():
     mean, low, high = mean_and_interval(values)
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 10, rel=0.1)  # by the normal law
     assert low < mean < high
+
+
+@pytest.mark.parametrize(("number", "least", "most"), [(4, 0.85, 0.92), (8, 0.92, 0.97), (20, 0.93, 0.97)])
+def test_the_interval_holds_the_mean_as_often_as_it_says(number, least, most):
+    rng = np.random.default_rng(6)
+    held = []
+    for _ in range(800):
+        _, low, high = mean_and_interval(rng.normal(3, 1, number), draws=1000)
+        held.append(low <= 3 <= high)
+    assert least < np.mean(held) < most
 
 
 def test_maps_are_averaged_by_area():

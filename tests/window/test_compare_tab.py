@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from napari_mitoxai import simulate
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain.store import MapGrid, create_store, open_maps
-from napari_mitoxai.imc import write_section
+from napari_mitoxai.imc import write_labels, write_section
 from napari_mitoxai.napari.aggregate_box import AggregateBox
 from napari_mitoxai.napari.arrangement import (
     Arrangement,
@@ -20,7 +20,7 @@ from napari_mitoxai.napari.arrangement import (
 )
 from napari_mitoxai.napari.compare_cells import Contrast
 from napari_mitoxai.napari.compare_panel import EACH, ComparePanel
-from napari_mitoxai.napari.layers import LayerFacts, fibre_layer, store_layers
+from napari_mitoxai.napari.layers import METADATA_KEY, LayerFacts, fibre_layer, store_layers
 from napari_mitoxai.napari.state import state_of
 from napari_mitoxai.trust.recorded import RecordedScore, record_scores
 
@@ -113,7 +113,7 @@ def test_a_cell_for_each_map_and_everything_as_it_was_afterwards(
     assert [cell[0].rgb for cell in cells] == [True] * 3
     maps = {cell.choice.method: layers[1] for cell, layers in zip(comparison.cells, cells, strict=True)}
     # the value under the pointer, in the power of ten that the cell names
-    assert maps["lrp"].name.splitlines() == ["LRP", "in 10⁻³", "deletion 0.31 (0.22 to 0.4), lower is better"]
+    assert maps["lrp"].name.splitlines() == ["LRP", "in 10⁻³", "deletion ↓ 0.31", "0.22 to 0.4"]
     expected = scene[1]["lrp"].sum(0) * 1000
     assert np.allclose(np.asarray(maps["lrp"].data[0]), expected, atol=1e-4)
     assert maps["lrp"].contrast_limits[0] == -maps["lrp"].contrast_limits[1]
@@ -128,6 +128,20 @@ def test_a_cell_for_each_map_and_everything_as_it_was_afterwards(
     assert seen(viewer) == before
     assert not comparison.active
     assert notifications == []
+
+
+def test_scores_that_are_made_meanwhile_are_told(scene, compare, child, qtbot):
+    state, _, _, maps = scene
+    comparison = compare()
+    record_scores(maps, "grad", [RecordedScore("deletion", 0.2, 0.1, 0.3, 8, 0, "lower")], fails_sanity=True)
+    state.runner.run("Judging maps", lambda progress, cancel: None)
+    grad = next(cell for cell in comparison.cells if cell.choice.method == "grad")
+    assert "deletion" not in grad.name
+    qtbot.waitUntil(lambda: not state.runner.busy, timeout=10_000)
+    qtbot.wait(50)
+    grad = next(cell for cell in comparison.cells if cell.choice.method == "grad")
+    assert grad.name.splitlines()[-3:] == ["deletion ↓ 0.2", "0.1 to 0.3", "fails the sanity check"]
+    assert grad.name in [layer.name for layer in state.viewer.layers]
 
 
 def test_colour_scales_are_own_or_common(scene, compare, child, viewer):
@@ -258,6 +272,36 @@ def test_agreement_in_numbers_and_its_cells_under_a_curtain(
     qtbot.waitUntil(lambda: state.comparison.mode == "swipe", timeout=60_000)
     assert [cell.choice.method for cell in state.comparison.cells] == ["grad", "cam"]
     assert notifications == []
+
+
+def test_only_ticked_maps_are_measured_and_fibres_get_how_far_they_agree(
+    scene, child, workspace, tmp_path, qtbot
+):
+    state, planes, labels, maps = scene
+    panel = workspace.findChild(ComparePanel)
+    layer = state.fibres
+    write_labels(tmp_path / "L.tiff", labels)
+    layer.metadata[METADATA_KEY]["source"] = str(tmp_path / "L.tiff")
+    every = np.unique(labels)[1:]
+    layer.features = {"index": every, "area_um2": np.arange(len(every)), "agreement old": 0.0}
+    panel.maps.choose([(str(maps), "lrp"), (str(maps), "grad")])
+    panel.agreement.form.set_values({"out": tmp_path / "A.csv"})
+    child("compare_panel/agree").click()
+    qtbot.waitUntil(lambda: not state.runner.busy, timeout=60_000)
+    qtbot.wait(100)
+    assert sorted(child("compare_panel/agreement_plot").methods) == ["grad", "lrp"]
+    features = layer.features.set_index("index")
+    assert features.index.tolist() == every.tolist()
+    assert features["area_um2"].tolist() == list(range(len(every)))
+    assert "agreement old" not in features
+    table = pd.read_csv(tmp_path / "A_fibres.csv").set_index("fibre")
+    fibre = int(table["pixels"].idxmax())
+    assert features.loc[fibre, "agreement"] == pytest.approx(table.loc[fibre, "agreement"])
+    # map pixels of which three or four section pixels are the fibre's
+    inside = (labels == fibre).reshape(SIZE // 2, 2, SIZE // 2, 2).sum((1, 3)) > 2
+    expected = spearmanr(planes["lrp"].sum(0)[inside], planes["grad"][0][inside]).statistic
+    assert features.loc[fibre, "agreement"] == pytest.approx(expected, abs=1e-3)
+    assert "agreement" in child("compare_panel/agreement_says").text()
 
 
 def test_an_arrangement_is_kept_and_opened_again(scene, compare, child, workspace, viewer, tmp_path, qtbot):

@@ -16,37 +16,42 @@ from napari_mitoxai.tasks.figure_files import read_spec, write_spec
 SIZE = 192
 
 
-@pytest.fixture
-def scene(viewer, workspace, tmp_path, qtbot):
-    """A section with fibres and two maps, and the tab in front."""
-    made = simulate.section("membrane_rim", True, size=SIZE, seed=8)
-    path = tmp_path / "S.ome.tiff"
+def section_with_maps(folder, name, *, patient, seed):
+    """A section, its fibres, and a store with two maps of it."""
+    made = simulate.section("membrane_rim", patient, size=SIZE, seed=seed)
+    path = folder / f"{name}.ome.tiff"
     write_section(path, made.counts, made.panel, pixel_size_um=1.0)
-    write_labels(tmp_path / "fibres.tiff", made.fibres)
     side = SIZE // 2
-    noise = np.random.default_rng(0).normal(size=(1, side, side)).astype(np.float32)
+    noise = np.random.default_rng(seed).normal(size=(1, side, side)).astype(np.float32)
     methods = {
         "lrp": {"channels": ["all channels"], "signed": True, "title": "LRP"},
         "cam": {"channels": ["all channels"], "signed": False, "title": "Grad-CAM"},
     }
     info = {
-        "section": {"name": "S", "path": str(path), "subject": "S", "shape": [10, SIZE, SIZE], "notes": []},
+        "section": {"name": name, "path": str(path), "subject": name, "shape": [10, SIZE, SIZE], "notes": []},
         "checkpoint": {"architecture": "none", "classes": ["control", "patient"], "patch_size": SIZE},
         "target": "patient", "target_class": "patient", "use_of_subject": "test", "area": None, "fingerprint": "f",
     }  # fmt: skip
-    store = create_store(tmp_path / "M.ome.zarr", MapGrid((side, side), 2, 1.0), methods, info)
+    store = create_store(folder / f"{name}.ome.zarr", MapGrid((side, side), 2, 1.0), methods, info)
     store.write_block("lrp", (0, 0), noise)
     store.write_block("cam", (0, 0), np.abs(noise))
     store.complete({"call": "patient", "probability": {"patient": 0.8, "control": 0.2}, "patches": 1})
+    return path, made.fibres
+
+
+@pytest.fixture
+def scene(viewer, workspace, tmp_path, qtbot):
+    """A section with fibres and two maps, and the tab in front."""
+    path, fibres = section_with_maps(tmp_path, "S", patient=True, seed=8)
+    write_labels(tmp_path / "fibres.tiff", fibres)
     viewer.open(path, plugin="napari-mitoxai")
     state = state_of(viewer)
     qtbot.wait(50)
     facts = LayerFacts(
         "fibres", state.section.name, str(state.section.address), "fibres", "", str(tmp_path / "fibres.tiff")
     )
-    state.add_layer(fibre_layer(made.fibres, facts, pixel_size_um=1.0))
-    store.info["section"]["name"] = state.section.name
-    for layer in store_layers(open_maps(tmp_path / "M.ome.zarr")):
+    state.add_layer(fibre_layer(fibres, facts, pixel_size_um=1.0))
+    for layer in store_layers(open_maps(tmp_path / "S.ome.zarr")):
         state.add_layer(layer)
     workspace.show_tab("Figure")
     qtbot.wait(50)
@@ -101,6 +106,44 @@ def test_the_window_and_the_command_line_draw_the_same(scene, settled, child, vi
     assert "From the window</text>" in (folder / "out.svg").read_text()
 
 
+def test_rows_of_subjects_and_a_drawn_crop_are_the_same_without_a_window(
+    scene, settled, child, viewer, qtbot, notifications
+):
+    """Two subjects by two methods; of one a shape that was drawn: preview and file, in pixels, to scale."""
+    state, panel, folder = scene
+    path, _ = section_with_maps(folder, "C", patient=False, seed=9)
+    viewer.open(path, plugin="napari-mitoxai")
+    viewer.open(folder / "C.ome.zarr", plugin="napari-mitoxai")
+    qtbot.wait(100)
+    assert state.section.name == "C"
+    viewer.add_shapes([[[20, 30], [20, 130], [95, 130], [95, 30]]])
+    state.section_changed.emit(state.section)
+    child("figure_panel/crop_shape").click()
+    panel.form.set_values({"dpi": 254, "width_mm": 100, "scale_bar_um": 25})
+    panel.columns.set_value(["composite", "lrp", "cam"])
+    preview = settled()
+    spec = panel.spec()
+    assert [row.section.name for row in spec.rows] == ["S.ome.tiff", "C.ome.tiff"]
+    assert [row.crop_um for row in spec.rows] == [None, (30.0, 20.0, 130.0, 95.0)]
+    write_spec(spec, folder / "figure.yaml")
+    kept = read_spec(folder / "figure.yaml").spec
+    np.testing.assert_array_equal(preview, headless(kept))
+    made = figure.draw(kept)
+    titles = [text.get_text() for axes in made.axes for text in [axes.title, *axes.texts]] + [
+        text.get_text() for text in made.texts
+    ]
+    for told in ("LRP", "Grad-CAM", "25 µm"):
+        assert any(told in text for text in titles), titles
+    panel.out.set_value(folder / "rows")
+    child("figure_panel/save_figure").click()
+    qtbot.waitUntil(lambda: "Kept: " in child("figure_panel/figure_kept").text(), timeout=60_000)
+    again = figure.run(figure.FigureParameters(section=folder / "rows.json", out=folder / "again.png")).figure
+    with Image.open(folder / "rows.png") as ours, Image.open(again) as theirs:
+        assert ours.width == 1000  # 100 mm at 10 dots a mm
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    assert [text for kind, text in notifications if kind == "error"] == []
+
+
 def test_what_is_hidden_unticked_or_cropped_changes_the_preview(scene, settled, child, viewer, qtbot):
     state, panel, _ = scene
     panel.form.set_values({"width_mm": 90})
@@ -140,7 +183,7 @@ def test_a_problem_is_told_below_the_preview_and_a_file_is_opened(
     panel.columns.set_value([])
     qtbot.waitUntil(lambda: "tick something" in child("figure_panel/figure_problem").text(), timeout=30_000)
     (folder / "kept.yaml").write_text(
-        "rows: [{section: S.ome.tiff, maps: M.ome.zarr, title: Given}]\nwidth_mm: 60\n"
+        "rows: [{section: S.ome.tiff, maps: S.ome.zarr, title: Given}]\nwidth_mm: 60\n"
         "panels: [{show: map, method: cam, title: My map}]\n"
     )
     panel.open_spec(folder / "kept.yaml")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+SAMPLE = "Simulated cohort (a patient who lost complex I)"
+
 
 class Mouse:
     """Clicks on what is seen and enabled, as a user does, and counts."""
@@ -20,6 +22,18 @@ class Mouse:
         self._qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
         self.clicks += 1
 
+    def choose(self, menu, *titles):
+        """Open a menu, go through its submenus, and take an entry: two clicks, as submenus open by themselves."""
+        for title in titles:
+            menu.aboutToShow.emit()  # napari fills a menu when it is shown
+            there = {action.text().replace("&", ""): action for action in menu.actions()}
+            assert title in there, sorted(there)
+            entry = there[title]
+            assert entry.isEnabled()
+            menu = entry.menu()
+        entry.trigger()
+        self.clicks += 2
+
     def wait(self):
         self._qtbot.waitUntil(lambda: not self._state.runner.busy, timeout=600_000)
         self._qtbot.wait(300)
@@ -33,9 +47,6 @@ def walk(qtbot, viewer, notifications):
     from napari_mitoxai.napari.state import state_of
 
     state = state_of(viewer)
-    viewer.open_sample("napari-mitoxai", "simulated_cohort")
-    workspace = viewer.window._qt_window.findChild(Workspace, "mitoxai_workspace")
-    assert workspace is not None, "the sample opens the workspace"
 
     def child(path):
         found = workspace
@@ -45,7 +56,9 @@ def walk(qtbot, viewer, notifications):
         return found
 
     mouse = Mouse(qtbot, child, state)
-    mouse.clicks = 2  # the menu File, and under Open Sample the sample
+    mouse.choose(viewer.window.file_menu, "Open Sample", "MitoXAI", SAMPLE)
+    workspace = viewer.window._qt_window.findChild(Workspace, "mitoxai_workspace")
+    assert workspace is not None, "the sample opens the workspace"
     mouse.wait()
     mouse.click("tab_Train")
     mouse.click("train_panel/train")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from napari_mitoxai.common import CancelToken, ProgressCallback
+from napari_mitoxai.common import CancelToken, MitoxaiError, ProgressCallback
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.map_tree import MapTree
 from napari_mitoxai.napari.panel import TaskPanel
@@ -55,6 +55,8 @@ class AggregateBox(TaskPanel):
             for name in dict.fromkeys(name for _, name in chosen)
             if all((each, name) in chosen for each in stores)
         ]
+        if not methods:
+            raise MitoxaiError("No method is ticked of every store: tick the same ones of each.")
         parameters = self.form.parameters(maps=[Path(store) for store in stores], methods=methods)
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> AggregateResult:

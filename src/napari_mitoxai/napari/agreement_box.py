@@ -1,5 +1,6 @@
 """How far the ticked maps agree: measured in the background, shown for a section, a group or all."""
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
+from napari_mitoxai.napari.fibre_table import drop_columns, put_table
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.map_tree import MapTree
@@ -32,7 +34,7 @@ class AgreementBox(TaskPanel):
     ----------
     state : WindowState
     maps : MapTree
-        Whose stores with ticked maps are compared, all maps of each.
+        Whose ticked maps are compared.
     """
 
     pair_chosen = Signal(
@@ -73,6 +75,21 @@ class AgreementBox(TaskPanel):
     def _stores(self) -> list[str]:
         return list(dict.fromkeys(store for store, _ in self._maps.chosen()))
 
+    def _methods(self) -> list[str]:
+        """The ticked maps as the task names them: nothing where all of the stores are ticked."""
+        from napari_mitoxai.explain import open_maps
+        from napari_mitoxai.tasks.section_agreement import named
+
+        chosen = self._maps.chosen()
+        every = [(store, method) for store in self._stores() for method in self._maps.methods_of(store)]
+        left_out = {method for store, method in every if (store, method) not in chosen}
+        if not left_out:
+            return []
+        names = [
+            named(method, open_maps(store)) if method in left_out else method for store, method in chosen
+        ]
+        return list(dict.fromkeys(names))
+
     def _ready(self) -> bool:
         return len(self._maps.chosen()) > 1
 
@@ -99,31 +116,58 @@ class AgreementBox(TaskPanel):
 
     def _start(self) -> None:
         stores = self._stores()
-        parameters = self.form.parameters(maps=[Path(store) for store in stores], fibres=self._fibres(stores))
+        parameters = self.form.parameters(
+            maps=[Path(store) for store in stores], methods=self._methods(), fibres=self._fibres(stores)
+        )
 
-        def work(progress: ProgressCallback, cancel: CancelToken) -> "tuple[AgreeResult, pd.DataFrame]":
+        def work(
+            progress: ProgressCallback, cancel: CancelToken
+        ) -> "tuple[AgreeResult, pd.DataFrame, pd.DataFrame | None]":
             import matplotlib.backends.backend_qtagg  # noqa: F401 - takes a second, which the window should not wait
 
             from napari_mitoxai.tasks.fibre_relevance import read_table
 
             result = agree(parameters, progress, cancel)
-            return result, read_table(result.table, "the table of `mitoxai agree`")
+            named = "the table of `mitoxai agree`"
+            by_fibre = None if result.by_fibre is None else read_table(result.by_fibre, named)
+            return result, read_table(result.table, named), by_fibre
 
-        def done(outcome: "tuple[AgreeResult, pd.DataFrame]") -> None:
-            result, self._table = outcome
-            by_fibre = (
-                ""
-                if parameters.fibres
-                else "By pixel only: the fibres of every section must be open, and kept in a file. "
+        def done(outcome: "tuple[AgreeResult, pd.DataFrame, pd.DataFrame | None]") -> None:
+            result, self._table, by_fibre = outcome
+            notes = [escape(note) for note in result.notes]
+            notes.append(
+                f"Click a cell to see its two maps under a curtain. Kept in {escape(result.table.name)}."
             )
-            self._says.setText(
-                f"{by_fibre}{' '.join(result.notes)}<br>Click a cell to see its two maps under a curtain. Kept in {result.table.name}."
-            )
+            if by_fibre is None:
+                notes.insert(
+                    0, "By pixel only: the fibres of every section must be open, and kept in a file."
+                )
+            else:
+                self._put(by_fibre)
+                notes.append(
+                    "How far maps agree inside each fibre is in the table of the fibres: colour them by <i>agreement</i> under OXPHOS."
+                )
+            self._says.setText("<br>".join(notes))
             self._says.setToolTip(str(result.table))
             self._offer()
             self.form.set_values({"out": suggest(result.table, "agreement", ".csv")})
 
         self._state.runner.run("Measuring agreement", work, on_done=done, step=parameters)
+
+    def _put(self, table: "pd.DataFrame") -> None:
+        """Put what is known of each fibre into the fibres of its section."""
+        viewer = self._state.viewer
+        for layer in viewer.layers if viewer is not None else ():
+            facts = facts_of(layer)
+            if facts is None or facts.kind != "fibres":
+                continue
+            own = table[table["section"] == facts.section].drop(columns=["subject", "group", "pixels"])
+            if own.empty:
+                continue
+            drop_columns(layer, [str(name) for name in layer.features if str(name).startswith("agreement")])
+            if "index" in layer.features:  # those that were not explained stay
+                own = own.set_index("fibre").reindex(layer.features["index"].rename("fibre")).reset_index()
+            put_table(layer, own)
 
     def _offer(self) -> None:
         table = self._table
@@ -133,7 +177,7 @@ class AgreementBox(TaskPanel):
             from napari_mitoxai.napari.agreement_canvas import AgreementCanvas
 
             self._canvas = canvas = AgreementCanvas()
-            self._rows.addRow(canvas)
+            self._rows.insertRow(2, canvas)
             viewer = self._state.viewer
             if viewer is not None:
                 canvas.set_theme(viewer.theme)

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.common.files import read_json, write_json
@@ -68,6 +68,12 @@ class Compared(_Part):
     mode: Mode = SIDE_BY_SIDE
     pair: tuple[int, int] = (0, 0)
     curtain: float = Field(default=0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _pair_is_there(self) -> Self:
+        if not all(0 <= place < len(self.maps) for place in self.pair):
+            raise ValueError(f"there are {len(self.maps)} maps, and no pair {self.pair} of them")
+        return self
 
 
 class Arrangement(_Part):

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from napari_mitoxai.common import CancelToken, MitoxaiError
 from napari_mitoxai.fibres.relevance import POOLED
 from napari_mitoxai.imc import Section
-from napari_mitoxai.napari.compare_planes import Ingredient, composite_levels, outline_levels
+from napari_mitoxai.napari.compare_planes import Ingredient, composite_levels, outline_levels, with_smaller
 from napari_mitoxai.napari.layers import UNITS, LayerTuple, channel_layers, robust_limit
 from napari_mitoxai.napari.styles import map_colormap, outline_colormap
-from napari_mitoxai.trust.recorded import FAILS
+from napari_mitoxai.trust.recorded import ARROWS, FAILS
 
 if TYPE_CHECKING:
     from napari_mitoxai.explain.store import MapStore
@@ -137,8 +137,9 @@ class CellMap:
         lines = [line for line in (self.where, self.label, unit) if line]
         for row in self.recorded:
             if row["score"] == self.score:
-                interval = f" ({row['low']:.2g} to {row['high']:.2g})" if row["low"] == row["low"] else ""
-                lines.append(f"{self.score} {row['value']:.2g}{interval}, {row['better']} is better")
+                lines.append(f"{self.score} {ARROWS[row['better']]} {row['value']:.2g}")
+                if row["low"] == row["low"]:
+                    lines.append(f"{row['low']:.2g} to {row['high']:.2g}")
         return "\n".join([*lines, FAILS] if self.fails else lines)
 
     @property
@@ -149,7 +150,8 @@ class CellMap:
 
     def shown(self) -> list[Any]:
         """Its pyramid in the power of ten it is shown in."""
-        return [level / np.float32(10.0**self.power) for level in self.levels] if self.power else self.levels
+        unit = np.float32(10.0**self.power)
+        return with_smaller([level / unit for level in self.levels] if self.power else self.levels)
 
 
 def prepare(
@@ -175,20 +177,37 @@ def prepare(
             f"{len(choices)} maps are too many to be read beside each other: choose {MOST} or fewer."
         )
     from napari_mitoxai.explain import open_maps
-    from napari_mitoxai.trust.recorded import read_scores, sanity_failures
 
-    paths = list(dict.fromkeys(choice.store for choice in choices))
-    stores = {path: open_maps(path) for path in paths}
-    scores = {path: read_scores(path).to_dict("records") for path in paths}
-    failures = {path: sanity_failures(path) for path in paths}
+    stores = {path: open_maps(path) for path in dict.fromkeys(choice.store for choice in choices)}
     cells = []
     for choice in choices:
         if cancel is not None:
             cancel.check()
-        cell = _cell(choice, stores[choice.store])
-        own: tuple[Any, ...] = tuple(row for row in scores[choice.store] if row["method"] == choice.method)
-        cells.append(replace(cell, recorded=own, fails=choice.method in failures[choice.store]))
-    return on_one_scale(_told_apart(cells), contrast)
+        cells.append(_cell(choice, stores[choice.store]))
+    return on_one_scale(_told_apart(with_scores(cells)), contrast)
+
+
+def with_scores(cells: Sequence[CellMap]) -> list[CellMap]:
+    """The cells with the trust scores that are kept with their maps now.
+
+    Raises
+    ------
+    MitoxaiError
+        If a file with scores is damaged.
+    """
+    from napari_mitoxai.trust.recorded import read_scores, sanity_failures
+
+    paths = {cell.choice.store for cell in cells}
+    scores: dict[Path, Any] = {path: read_scores(path).to_dict("records") for path in paths}
+    failures = {path: sanity_failures(path) for path in paths}
+    return [
+        replace(
+            cell,
+            recorded=tuple(row for row in scores[cell.choice.store] if row["method"] == cell.choice.method),
+            fails=cell.choice.method in failures[cell.choice.store],
+        )
+        for cell in cells
+    ]
 
 
 def _cell(choice: MapChoice, store: "MapStore") -> CellMap:
@@ -221,12 +240,39 @@ def _told_apart(cells: Sequence[CellMap]) -> list[CellMap]:
     ]
 
 
-def rows_and_columns(cells: Sequence[CellMap]) -> tuple[int, int]:
-    """The shape of the grid: a row a section where all have as many cells; else -1, which lets napari choose."""
-    sections = [cell.section for cell in cells]
-    each = [sections.count(section) for section in dict.fromkeys(sections)]
-    in_order = sections == [section for section in dict.fromkeys(sections) for _ in range(each[0])]
-    return (len(each), each[0]) if len(each) > 1 and in_order else (-1, -1)
+def in_grid(cells: Sequence[CellMap], room: tuple[float, float]) -> tuple[list[CellMap], tuple[int, int]]:
+    """The order of the cells and the shape of the grid, (rows, columns), in which their sections are largest.
+
+    Sections with the same maps have a row each, and their maps stand in one order; or a column each, where there is more room for it.
+
+    Parameters
+    ----------
+    cells : sequence of CellMap
+    room : (height, width)
+        Of all cells together, in any unit.
+    """
+    by_section: dict[str, dict[tuple[str, str, int], CellMap]] = {}
+    for cell in cells:
+        own = by_section.setdefault(cell.section, {})
+        what = (cell.choice.method, cell.choice.channel)
+        own[*what, sum(key[:2] == what for key in own)] = cell
+    first = next(iter(by_section.values()))
+    if len(by_section) > 1 and all(own.keys() == first.keys() for own in by_section.values()):
+        rows = [[own[key] for key in first] for own in by_section.values()]
+        shapes = [(len(rows), len(first)), (len(first), len(rows))]
+        shape = max(shapes, key=lambda each: _magnification(cells, room, each))
+        lines = rows if shape == shapes[0] else zip(*rows, strict=True)
+        return [cell for line in lines for cell in line], shape
+    shapes = [(math.ceil(len(cells) / columns), columns) for columns in range(1, len(cells) + 1)]
+    return list(cells), max(shapes, key=lambda each: _magnification(cells, room, each))
+
+
+def _magnification(cells: Sequence[CellMap], room: tuple[float, float], shape: tuple[int, int]) -> float:
+    """How large the largest section is in a cell."""
+    sizes = [
+        np.array(cell.store.info["section"]["shape"][1:]) * cell.store.grid.pixel_size_um for cell in cells
+    ]
+    return float(np.min(np.array(room) / shape / np.max(sizes, axis=0)))
 
 
 def on_one_scale(cells: Sequence[CellMap], contrast: Contrast) -> list[CellMap]:
@@ -314,7 +360,7 @@ def layers_of_cell(cell: CellMap, tissue: Tissue, *, outlined: bool) -> list[Lay
     if outlined:
         labels = tissue.labels if tissue.labels is not None else np.zeros((2, 2), np.uint8)
         style = {
-            "contrast_limits": (0, 1),
+            "contrast_limits": (0, 255),
             "colormap": outline_colormap(),
             "blending": "translucent_no_depth",
         }

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QPushButton, QSlider, QWidget
 
@@ -103,7 +103,7 @@ class ComparePanel(TaskPanel):
         self._afterwards = QTimer(self)
         self._afterwards.setSingleShot(True)
         self._afterwards.setInterval(0)
-        self._afterwards.timeout.connect(self._on_layers)
+        self._afterwards.timeout.connect(self._on_rest)
         state.runner.state_changed.connect(self._on_task)
         self._on_layers()
         self._on_maps()
@@ -111,6 +111,16 @@ class ComparePanel(TaskPanel):
 
     def _on_task(self, _: Any) -> None:
         self._afterwards.start()
+
+    def _on_rest(self) -> None:
+        """A task ended: there may be new maps, and new scores of those that are compared."""
+        self._on_layers()
+        if self.comparison.complete and not self._state.runner.busy:
+            try:
+                self.comparison.read_scores()
+            except MitoxaiError as error:
+                show_error(str(error))
+            self.comparison.set_score(self._score.currentText())
 
     def _make_two(self) -> QWidget:
         """Two maps at one place."""
@@ -205,6 +215,7 @@ class ComparePanel(TaskPanel):
             if each.store not in self.maps.stores():
                 self.maps.add(each.store)
         self.maps.choose([(each.store, each.method) for each in compared.maps])
+        choices = [MapChoice(Path(each.store), each.method, each.channel) for each in compared.maps]
         self._contrast.setCurrentText(compared.contrast.value)
         self._outlines.setChecked(compared.outlined)
 
@@ -213,14 +224,19 @@ class ComparePanel(TaskPanel):
             self._score.setCurrentText(compared.score)
             comparison.set_score(compared.score)
             comparison.move_curtain(compared.curtain)
-            comparison.pair = compared.pair
-            if compared.mode == SWIPE:
-                comparison.swipe(*compared.pair)
-            elif compared.mode == BLINK:
-                comparison.blink(*compared.pair)
+            # cells may stand in another order, since this window may be wider
+            cells = [cell.choice for cell in comparison.cells]
+            comparison.pair = (cells.index(choices[compared.pair[0]]), cells.index(choices[compared.pair[1]]))
+            try:
+                if compared.mode == SWIPE:
+                    comparison.swipe(*comparison.pair)
+                elif compared.mode == BLINK:
+                    comparison.blink(*comparison.pair)
+            except MitoxaiError as error:
+                show_error(str(error))
             look()
 
-        self.compare([MapChoice(Path(each.store), each.method, each.channel) for each in compared.maps], then)
+        self.compare(choices, then)
 
     def compare(self, choices: list[MapChoice], then: Callable[[], None] | None = None) -> None:
         """Show maps beside each other, as the tab says.
@@ -338,11 +354,15 @@ class ComparePanel(TaskPanel):
             return
         cells = [cell.choice for cell in self.comparison.cells]
         if self.comparison.complete and all(choice in cells for choice in chosen):
-            self._first.setCurrentIndex(cells.index(chosen[0]))
-            self._second.setCurrentIndex(cells.index(chosen[1]))
-            self._choose_mode(SWIPE)
+            self._swipe_between(*chosen)
         else:
-            self.compare(chosen, lambda: self.comparison.swipe(0, 1))
+            self.compare(chosen, lambda: self._swipe_between(*chosen))
+
+    def _swipe_between(self, first: MapChoice, second: MapChoice) -> None:
+        cells = [cell.choice for cell in self.comparison.cells]
+        self._first.setCurrentIndex(cells.index(first))
+        self._second.setCurrentIndex(cells.index(second))
+        self._choose_mode(SWIPE)
 
     def _named(self, section: str, *names: str) -> list[MapChoice | None]:
         """The maps, channels summed, that a table names: by the method, with the store's name behind it where several have it."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_mitoxai.napari.overview import Enlarged
 
 _STEPS = 256  # of a channel's colours
+_SMALLEST = 160  # pixels a side: what a cell of many may have on the screen
 _WINDOWS = 4  # kept of an array: every cell of a section asks for the same ones
 
 
@@ -85,6 +86,49 @@ class Ingredient:
     colours: NDArray[np.floating]
 
 
+class HalvedPlane(LazyPlane):
+    """The mean of two by two pixels of another picture; a last odd row or column is left out.
+
+    Parameters
+    ----------
+    plane : array (Y, X) or (Y, X, 3)
+    """
+
+    def __init__(self, plane: Any) -> None:
+        self._plane = plane
+        super().__init__((plane.shape[0] // 2, plane.shape[1] // 2, *plane.shape[2:]), plane.dtype)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the other picture looks the same whenever it is asked for."""
+        return bool(getattr(self._plane, "settled", True))
+
+    def compute(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """A window of the means."""
+        window = self._plane[2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop]
+        values = np.asarray(window, np.float32)
+        height, width = values.shape[0] // 2, values.shape[1] // 2
+        means = values.reshape(height, 2, width, 2, *values.shape[2:]).mean((1, 3))
+        means = means[:: rows.step, :: columns.step]
+        return (np.rint(means) if self.dtype.kind in "iu" else means).astype(self.dtype)
+
+
+def with_smaller(levels: Sequence[Any], smallest: int = _SMALLEST) -> list[Any]:
+    """A pyramid with further levels, down to the size of a small cell: of one that is larger, napari would show single pixels.
+
+    Parameters
+    ----------
+    levels : sequence of array
+        Finest first.
+    smallest : int
+        The last level is no larger than twice this, in pixels of its longer side.
+    """
+    longer = list(levels)
+    while max(longer[-1].shape[:2]) > 2 * smallest:
+        longer.append(HalvedPlane(longer[-1]))
+    return longer
+
+
 class CompositePlane(LazyPlane):
     """Channels added up in their colours, (Y, X, 3) uint8.
 
@@ -116,15 +160,14 @@ class CompositePlane(LazyPlane):
         return np.asarray(np.minimum(total, 255).astype(np.uint8))
 
 
-def composite_levels(ingredients: Sequence[Ingredient]) -> list[CompositePlane]:
+def composite_levels(ingredients: Sequence[Ingredient]) -> list[LazyPlane]:
     """The pyramid of a composite, finest first."""
-    return [
-        CompositePlane(ingredients, level) for level in range(min(len(each.levels) for each in ingredients))
-    ]
+    depth = min(len(each.levels) for each in ingredients)
+    return with_smaller([CompositePlane(ingredients, level) for level in range(depth)])
 
 
 class OutlinePlane(LazyPlane):
-    """Where fibres end, 1 and else 0 as (Y, X) uint8, one pixel wide at every level.
+    """Where fibres end, 255 and else 0 as (Y, X) uint8, one pixel wide whatever the factor.
 
     Parameters
     ----------
@@ -152,16 +195,16 @@ class OutlinePlane(LazyPlane):
         edge &= labels > 0
         inner = edge[rows.start - top :, columns.start - left :]
         inner = inner[: rows.stop - rows.start, : columns.stop - columns.start]
-        return np.asarray(inner[:: rows.step, :: columns.step], np.uint8)
+        return inner[:: rows.step, :: columns.step] * np.uint8(255)
 
 
-def outline_levels(labels: NDArray[np.integer], most: int = 1024) -> list[OutlinePlane]:
-    """The pyramid of outlines, finest first; its last level is no larger than `most` pixels a side."""
+def outline_levels(labels: NDArray[np.integer], most: int = 2048) -> list[LazyPlane]:
+    """The pyramid of outlines, finest first: one pixel wide down to `most` pixels a side, then fainter, so that maps stay in sight."""
     factor, levels = 1, [OutlinePlane(labels)]
     while max(levels[-1].shape) > most:
         factor *= 2
         levels.append(OutlinePlane(labels, factor))
-    return levels
+    return with_smaller(levels)
 
 
 class CurtainedPlane(LazyPlane):

@@ -16,9 +16,10 @@ from napari_mitoxai.napari.compare_cells import (
     CellMap,
     Contrast,
     Tissue,
+    in_grid,
     layers_of_cell,
     on_one_scale,
-    rows_and_columns,
+    with_scores,
 )
 from napari_mitoxai.napari.compare_planes import CompositePlane, CurtainedPlane
 
@@ -71,6 +72,7 @@ class Comparison(QObject):
         self._cells: list[CellMap] = []
         self._tissues: dict[str, Tissue] = {}
         self._layers: list[list[Any]] = []  # of each cell, from below
+        self._shape = (-1, -1)  # rows and columns of the grid
         self._waiting: list[CellMap] = []
         self._pause = ExitStack()
         self._outlined, self._depth = True, 3  # layers of a cell
@@ -142,7 +144,7 @@ class Comparison(QObject):
         Parameters
         ----------
         cells : sequence of CellMap
-            In the order of the grid.
+            `in_grid` says in which order they stand.
         tissues : mapping of Tissue
             By the addresses of sections.
         outlined : bool
@@ -162,10 +164,11 @@ class Comparison(QObject):
         self._pause.enter_context(viewer.layers.batched_update())
         for layer in viewer.layers:
             layer.visible = False
-        self._cells, self._tissues, self._layers = list(cells), dict(tissues), []
+        ordered, self._shape = in_grid(cells, viewer.canvas.size)
+        self._cells, self._tissues, self._layers = ordered, dict(tissues), []
         self._outlined = outlined
         self._depth = 3 if any(tissue.labels is not None for tissue in tissues.values()) else 2
-        self._waiting, self.mode, self.pair = list(cells), SIDE_BY_SIDE, (0, min(1, len(cells) - 1))
+        self._waiting, self.mode, self.pair = ordered.copy(), SIDE_BY_SIDE, (0, min(1, len(cells) - 1))
         self._curtain = 0.5
         viewer.bind_key(BLINK_KEY, self._on_blink_key, overwrite=True)
         viewer.bind_key(SWIPE_KEY, self._on_swipe_key, overwrite=True)
@@ -263,7 +266,7 @@ class Comparison(QObject):
         """Give each cell its place; only now, since napari would draw a grid that it has not made yet."""
         canvas = self._state.viewer.canvas
         canvas.grid.stride, canvas.grid.spacing = self._depth, _GAP_PX
-        canvas.grid.shape = rows_and_columns(self._cells)
+        canvas.grid.shape = self._shape
         canvas.grid.enabled = True
         self._pause.close()
         bar = canvas.overlays.scale_bar
@@ -307,9 +310,27 @@ class Comparison(QObject):
 
     def set_score(self, score: str) -> None:
         """Tell another trust score in the cells."""
-        self._cells = [replace(cell, score=score) for cell in self._cells]
-        self._waiting = self._cells[len(self._layers) :]
-        for cell, own in zip(self._cells, self._layers, strict=False):  # others are still to come
+        self._retell([replace(cell, score=score) for cell in self._cells])
+
+    def read_scores(self) -> None:
+        """Tell what is kept with the maps now: they may have been judged since.
+
+        Raises
+        ------
+        MitoxaiError
+            If a file with scores is damaged.
+        """
+        cells = with_scores(self._cells)
+        if [(each.recorded, each.fails) for each in cells] != [
+            (each.recorded, each.fails) for each in self._cells
+        ]:
+            self._retell(cells)
+            self.changed.emit()
+
+    def _retell(self, cells: list[CellMap]) -> None:
+        self._cells = cells
+        self._waiting = cells[len(self._layers) :]
+        for cell, own in zip(cells, self._layers, strict=False):  # others are still to come
             own[1].name = cell.name
 
     # --- two of them --------------------

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from napari.utils.notifications import show_error
+from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -44,6 +45,10 @@ class MapTree(QWidget):
         self._tree.setObjectName("maps")
         self._tree.setHeaderHidden(True)
         self._tree.setFixedHeight(_ROWS * 22)
+        viewer = state.viewer
+        if viewer is not None:
+            self._follow(viewer.theme)
+            viewer.events.theme.connect(lambda event: self._follow(event.value))
         self._tree.itemChanged.connect(lambda *_: self.changed.emit())
         add = QPushButton("Add maps…")
         add.setObjectName("add_maps")
@@ -56,6 +61,10 @@ class MapTree(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._tree)
         column.addLayout(line)
+
+    def _follow(self, theme: str) -> None:
+        """The colour of lists: on a tree's own, boxes that are not ticked cannot be seen."""
+        self._tree.setStyleSheet(f"QTreeWidget {{background: {get_theme(theme).foreground.as_hex()}}}")
 
     def chosen(self) -> list[Chosen]:
         """What is ticked, from above."""
@@ -124,7 +133,7 @@ class MapTree(QWidget):
 
     def refresh(self) -> None:
         """Look which stores the window shows."""
-        known, shown = self.stores(), list(dict.fromkeys([*self._shown(), *self._added]))
+        known, shown = self.stores(), list(dict.fromkeys([*stores_shown(self._state), *self._added]))
         if known == shown:
             return
         ticked = set(self.chosen())
@@ -140,19 +149,6 @@ class MapTree(QWidget):
             item
             for place in range(self._tree.topLevelItemCount())
             if (item := self._tree.topLevelItem(place))
-        ]
-
-    def _shown(self) -> list[str]:
-        viewer = self._state.viewer
-        every = [facts_of(layer) for layer in viewer.layers] if viewer is not None else []
-        return [
-            facts.source
-            for facts in reversed(every)
-            if facts is not None
-            and facts.kind == "map"
-            and facts.what != PROBABILITY
-            and facts.source
-            and not Path(facts.source).name.startswith(".")  # still being made
         ]
 
     def _add_store(self, path: str, ticked: set[Chosen], *, new: bool) -> None:
@@ -189,6 +185,22 @@ class MapTree(QWidget):
             self.add(path)
         except MitoxaiError as error:
             show_error(str(error))
+
+
+def stores_shown(state: WindowState) -> list[str]:
+    """The stores whose maps are in the window, each once, those on top first; not those that are still being made."""
+    viewer = state.viewer
+    every = [facts_of(layer) for layer in viewer.layers] if viewer is not None else []
+    stores = [
+        facts.source
+        for facts in reversed(every)
+        if facts is not None
+        and facts.kind == "map"
+        and facts.what != PROBABILITY
+        and facts.source
+        and not Path(facts.source).name.startswith(".")
+    ]
+    return list(dict.fromkeys(stores))
 
 
 def _children(item: QTreeWidgetItem) -> list[QTreeWidgetItem]:

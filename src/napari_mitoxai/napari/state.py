@@ -140,7 +140,9 @@ class WindowState(QObject):
         order = ("panorama", "channel", "blend", "map", "fibres", "preview", "concepts")
         for index, other in enumerate(layers):
             facts = facts_of(other)
-            if mine is not None and facts is not None and order.index(facts.kind) > order.index(mine.kind):
+            if mine is None or facts is None or facts.path != mine.path:
+                continue  # another section lies below or above as a whole
+            if order.index(facts.kind) > order.index(mine.kind):
                 layers.move(layers.index(layer), index)
                 return
 
@@ -149,7 +151,7 @@ class WindowState(QObject):
         if getattr(event, "type", "") == "inserted" and value is not None:
             self._follow(value)
             facts = facts_of(value)
-            if facts is not None and facts.kind == "channel" and self._is_another(facts.path):
+            if facts is not None and facts.kind in ("channel", "map") and self._is_another(facts.path):
                 QTimer.singleShot(0, lambda: self.show_alone(facts.path))
             # after napari is done with adding it
             QTimer.singleShot(0, lambda: self._replace_twin(value))
@@ -160,7 +162,10 @@ class WindowState(QObject):
         return self.section is not None and str(self.section.address) != address
 
     def show_alone(self, address: str) -> None:
-        """Hide the layers of all other sections, which lie at the same place, and fit the view; not in napari's grid."""
+        """Hide the layers of all other sections, which lie at the same place, and fit the view; not in napari's grid.
+
+        Its channels come into view with it, if all of them are hidden.
+        """
         viewer = self.viewer
         if viewer is None or viewer.canvas.grid.enabled:
             return
@@ -171,6 +176,10 @@ class WindowState(QObject):
                 mine.append(layer)
             elif facts is not None:
                 layer.visible = False
+        channels = [layer for layer in mine if (of := facts_of(layer)) is not None and of.kind == "channel"]
+        if not any(layer.visible for layer in channels):
+            for layer in channels:
+                layer.visible = True
         if mine:
             viewer.fit_to_view(layers=mine)
 

@@ -34,9 +34,15 @@ class AgreeParameters(TaskParameters):
         json_schema_extra={"argument": True},
     )
     out: Path = Field(title="Table", description="The table to write, ending in .csv or .parquet.")
+    methods: list[str] = Field(
+        default=[], title="Methods",
+        description="Only these, as the table names them; by default all that the stores have.",
+        json_schema_extra={"option": "--method"},
+    )  # fmt: skip
     fibres: list[Path] = Field(
         default=[], title="Fibres",
-        description="Label images, one a section in the order of the maps: methods are compared by fibre too.",
+        description="Label images, one a section in the order of the maps: methods are compared by fibre too, and inside each fibre, "
+        "which goes beside the table as NAME_fibres.csv.",
     )  # fmt: skip
     cohort: Path | None = Field(
         default=None, title="Cohort",
@@ -79,6 +85,8 @@ class AgreeResult:
     ----------
     table : Path
         A row a section, channel, measure and pair of methods; then those over sections.
+    by_fibre : Path or None
+        A row a fibre, if fibres were given.
     figure : Path or None
         The picture.
     sections : int
@@ -94,6 +102,7 @@ class AgreeResult:
     """
 
     table: Path
+    by_fibre: Path | None
     figure: Path | None
     sections: int
     subjects: int
@@ -126,7 +135,7 @@ def run(
         from napari_mitoxai.figures.saving import figure_format
 
         figure_format(parameters.figure)
-    sections = by_section([open_maps(path) for path in parameters.maps])
+    sections = by_section([open_maps(path) for path in parameters.maps], parameters.methods)
     if parameters.fibres and len(parameters.fibres) != len(sections):
         raise MitoxaiError(
             f"{len(parameters.fibres)} label images do not go with {len(sections)} sections ({', '.join(each.name for each in sections)}): "
@@ -135,12 +144,13 @@ def run(
     groups = _groups(parameters.cohort, sections)
     pictures = _pictures(parameters, sections, groups)
     inputs = (parameters.cohort, *parameters.maps, *parameters.fibres)
-    refuse_outputs((parameters.out, *pictures), inputs, overwrite=parameters.overwrite)
-    frames, notes = [], []
+    by_fibre = parameters.out.with_name(f"{parameters.out.stem}_fibres.csv") if parameters.fibres else None
+    refuse_outputs((parameters.out, by_fibre, *pictures), inputs, overwrite=parameters.overwrite)
+    frames, of_fibres, notes = [], [], []
     for number, section in enumerate(sections):
         progress(Progress("Comparing methods", number, len(sections), section.name))
         labels = parameters.fibres[number] if parameters.fibres else None
-        rows, said = compare(
+        agreement = compare(
             section,
             labels,
             values=parameters.values,
@@ -149,10 +159,15 @@ def run(
             most_pixels=parameters.most_pixels,
             cancel=cancel,
         )
-        frames.append(
-            rows.assign(section=section.name, subject=section.subject, group=groups.get(section.subject, ""))
-        )
-        notes += said
+        about = {
+            "section": section.name,
+            "subject": section.subject,
+            "group": groups.get(section.subject, ""),
+        }
+        frames.append(agreement.pairs.assign(**about))
+        if agreement.fibres is not None:
+            of_fibres.append(agreement.fibres.assign(**about))
+        notes += agreement.notes
     table = pd.concat(frames, ignore_index=True)
     if len(sections) > 1:
         table = pd.concat([table, *_over_sections(table, groups)], ignore_index=True)
@@ -176,9 +191,15 @@ def run(
         cancel.check()
         _draw(parameters, path, table, name, group)
     write_table(parameters.out, table, overwrite=parameters.overwrite)
+    if by_fibre is not None:
+        first = ["section", "subject", "group", "fibre", "pixels", "agreement"]
+        fibres = pd.concat(of_fibres, ignore_index=True)
+        fibres = fibres[[*first, *(name for name in fibres if name not in first)]]
+        write_table(by_fibre, fibres, overwrite=parameters.overwrite)
     pairs = told[told["measure"] == _PIXELS].sort_values("value", ascending=False, kind="stable")
     return AgreeResult(
         parameters.out,
+        by_fibre,
         parameters.figure,
         len(sections),
         len({section.subject for section in sections}),
@@ -289,12 +310,7 @@ def _notes(sections: "Sequence[MapsOfSection]") -> list[str]:
     explained = sorted({store.explained for section in sections for store in section.stores})
     if len(explained) > 1:
         notes.append(f"The maps explain different things ({'; '.join(explained)}): compare like with like.")
-    present = {
-        method.partition("@")[0]
-        for section in sections
-        for store in section.stores
-        for method in store.methods
-    }
+    present = {method.partition("@")[0] for section in sections for _, method in section.methods.values()}
     if missing := [name for name in BASELINES if name not in present]:
         notes.append(
             f"The maps have no baseline {' and no '.join(missing)}: explain with it too, to see which agreement takes no network."

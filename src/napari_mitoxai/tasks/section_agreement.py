@@ -1,7 +1,7 @@
 """The maps of one section, from one store or several, compared pair by pair on one grid and by fibre."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -16,8 +16,14 @@ from napari_mitoxai.fibres.cover import Placing, Regions
 from napari_mitoxai.fibres.relevance import POOLED, MapPlanes, sum_by_region
 from napari_mitoxai.imc import read_labels
 from napari_mitoxai.tasks.fibre_relevance import explained_pixels
-from napari_mitoxai.trust import rank_correlations, similarities, top_overlaps
-from napari_mitoxai.trust.common_grid import averaged, common_reduction, common_shape
+from napari_mitoxai.trust import (
+    rank_correlations,
+    rank_correlations_within,
+    similarities,
+    top_overlaps,
+)
+from napari_mitoxai.trust.common_grid import averaged, common_reduction, common_shape, labels_on
+from napari_mitoxai.trust.recorded import BASELINES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,35 +42,65 @@ class MapsOfSection:
     name, subject : str
         Of the section.
     stores : tuple of MapStore
+        Those with maps that are compared.
+    methods : mapping of (MapStore, str)
+        Where each map is, by its name: the method's, with the store's behind it where several stores have the method. In one order in all
+        sections.
     """
 
     name: str
     subject: str
     stores: "tuple[MapStore, ...]"
+    methods: "Mapping[str, tuple[MapStore, str]]"
 
-    @property
-    def methods(self) -> "dict[str, tuple[MapStore, str]]":
-        """Where each map is, by its name: the method's, with the store's behind it where several stores have the method."""
-        there = Counter(method for store in self.stores for method in store.methods)
-        return {
-            f"{method} ({_stem(store)})" if there[method] > 1 else method: (store, method)
-            for store in self.stores
-            for method in store.methods
-        }
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the maps of a section agree.
+
+    Attributes
+    ----------
+    pairs : pandas.DataFrame
+        ``channel, method_a, method_b, measure, value, low, high, n``; the interval is empty.
+    fibres : pandas.DataFrame or None
+        Of the sum of channels, a row a fibre: ``fibre``, ``pixels`` of the common grid, ``agreement``, and the rank correlation of each
+        pair inside the fibre.
+    notes : list of str
+        What a reader should know.
+    """
+
+    pairs: "pd.DataFrame"
+    fibres: "pd.DataFrame | None"
+    notes: list[str]
+
+
+def named(method: str, store: "MapStore") -> str:
+    """A method's name with the store's behind it."""
+    return f"{method} ({_stem(store)})"
 
 
 def _stem(store: "MapStore") -> str:
     return store.path.name.removesuffix(".ome.zarr")
 
 
-def by_section(stores: "Sequence[MapStore]") -> list[MapsOfSection]:
+def by_section(stores: "Sequence[MapStore]", only: Sequence[str] = ()) -> list[MapsOfSection]:
     """Put the stores of one section together, in the order of their first.
+
+    Parameters
+    ----------
+    stores : sequence of MapStore
+    only : sequence of str
+        The maps to compare: methods, or a method's name with the store's behind it; all where it is empty.
 
     Raises
     ------
     MitoxaiError
-        If a store is not finished or given twice, or a section has fewer than two maps.
+        If a store is not finished or given twice, a map is not there, or a section has fewer than two maps.
     """
+    there = {name for store in stores for method in store.methods for name in (method, named(method, store))}
+    if unknown := [name for name in only if name not in there]:
+        known = ", ".join(dict.fromkeys(method for store in stores for method in store.methods))
+        raise MitoxaiError(f"No store has a map by {', '.join(unknown)}: choose of {known}.")
     found: dict[tuple[Any, ...], list[MapStore]] = {}
     for store in stores:
         if "verdict" not in store.info:
@@ -78,16 +114,34 @@ def by_section(stores: "Sequence[MapStore]") -> list[MapsOfSection]:
                 f"Two stores of {about['name']} are called {_stem(store)}: give each once, with a name of its own."
             )
         same.append(store)
-    sections = [
-        MapsOfSection(str(name), str(subject or name), tuple(own))
-        for (name, subject, _), own in found.items()
-    ]
+    every = [_maps_of(own, only) for own in found.values()]
+    order = list(dict.fromkeys(name for maps in every for name in maps))
+    sections = []
+    for (name, subject, _), maps in zip(found, every, strict=True):
+        used = tuple(dict.fromkeys(store for store, _ in maps.values()))
+        sections.append(
+            MapsOfSection(
+                str(name), str(subject or name), used, {each: maps[each] for each in order if each in maps}
+            )
+        )
     for section in sections:
         if len(section.methods) < 2:
             raise MitoxaiError(
-                f"{section.name} has maps by one method only ({', '.join(section.methods)}): explain it with another one too."
+                f"{section.name} has maps by one method only ({', '.join(section.methods)}): choose another one too, or explain it with one."
+                if section.methods
+                else f"{section.name} has no map by {', '.join(only)}: choose others, or leave its store out."
             )
     return sections
+
+
+def _maps_of(stores: "list[MapStore]", only: Sequence[str]) -> "dict[str, tuple[MapStore, str]]":
+    there = Counter(method for store in stores for method in store.methods)
+    return {
+        named(method, store) if there[method] > 1 else method: (store, method)
+        for store in stores
+        for method in store.methods
+        if not only or method in only or named(method, store) in only
+    }
 
 
 def compare(
@@ -99,7 +153,7 @@ def compare(
     top: float,
     most_pixels: int,
     cancel: CancelToken,
-) -> "tuple[pd.DataFrame, list[str]]":
+) -> Agreement:
     """Compare the maps of a section pair by pair.
 
     Parameters
@@ -119,10 +173,7 @@ def compare(
 
     Returns
     -------
-    pandas.DataFrame
-        ``channel, method_a, method_b, measure, value, low, high, n``; the interval is empty.
-    list of str
-        What a reader should know.
+    Agreement
     """
     import pandas as pd
 
@@ -141,7 +192,7 @@ def compare(
             f"The maps of {section.name} have no pixel in common that was explained: explain the same area."
         )
     labels = None if fibres is None else _labels(fibres, section)
-    frames = []
+    frames, inside = [], None
     for channel in _channels(section, by_channel):
         planes = {
             name: plane for name in section.methods if (plane := _plane(section, name, channel, values))
@@ -162,6 +213,9 @@ def compare(
             "rank_correlation_pixels": (rank_correlations(pixels), pixels.shape[1]),
             "top_overlap_pixels": (top_overlaps(pixels, top), pixels.shape[1]),
         }
+        if labels is not None and channel == POOLED:
+            of_pixels = labels_on(labels, shape, reduction)[explained]
+            inside = _inside_fibres(pixels, of_pixels, list(planes))
         del pixels
         cancel.check()
         similar = similarities(maps, explained)
@@ -176,7 +230,7 @@ def compare(
             found["rank_correlation_fibres"] = (rank_correlations(of_fibres), of_fibres.shape[1])
             found["top_overlap_fibres"] = (top_overlaps(of_fibres, top), of_fibres.shape[1])
         frames.append(_long(found, list(planes), channel))
-    return pd.concat(frames, ignore_index=True), notes
+    return Agreement(pd.concat(frames, ignore_index=True), inside, notes)
 
 
 def _shapes(section: MapsOfSection) -> dict[int, tuple[int, int]]:
@@ -257,6 +311,26 @@ def _of_fibres(
             means[each.method] = each.fibres().mean[:, 0]
     stacked = np.stack([means[name] for name in planes])
     return stacked[:, np.isfinite(stacked).all(0)]
+
+
+def _inside_fibres(
+    pixels: NDArray[np.float64], fibres: NDArray[np.integer], names: list[str]
+) -> "pd.DataFrame":
+    """A row a fibre: how far the maps agree on where in it the relevance is."""
+    import pandas as pd
+
+    ids, found, sizes = rank_correlations_within(pixels, fibres)
+    pairs = {
+        f"agreement {names[a]} / {names[b]}": found[:, a, b] for a, b in combinations(range(len(names)), 2)
+    }
+    # maps that know nothing of the network do not count
+    own = [place for place, name in enumerate(names) if name.split("@")[0].split(" (")[0] not in BASELINES]
+    every = np.array([found[:, a, b] for a, b in combinations(own, 2)]).reshape(-1, len(ids))
+    known = np.isfinite(every)
+    mean = np.divide(
+        np.where(known, every, 0).sum(0), known.sum(0), out=np.full(len(ids), np.nan), where=known.any(0)
+    )
+    return pd.DataFrame({"fibre": ids, "pixels": sizes, "agreement": mean, **pairs})
 
 
 def _silent(pixels: NDArray[np.float64], names: list[str], channel: str, section: str) -> list[str]:

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from napari_mitoxai.trust.agreement import (
         mean_and_interval,
         rank_correlations,
+        rank_correlations_within,
         similarities,
         top_overlaps,
     )
@@ -18,6 +19,7 @@ _LAZY = {
     "area_share": "truth",
     "mean_and_interval": "agreement",
     "rank_correlations": "agreement",
+    "rank_correlations_within": "agreement",
     "relevance_mass": "truth",
     "relevance_rank": "truth",
     "score_truth": "truth",
@@ -30,6 +32,7 @@ __all__ = [
     "area_share",
     "mean_and_interval",
     "rank_correlations",
+    "rank_correlations_within",
     "relevance_mass",
     "relevance_rank",
     "score_truth",

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata, t
 from skimage.metrics import structural_similarity
 
 from napari_mitoxai.common import MitoxaiError
 
 TOP_SHARE = 0.1
+LEAST_PIXELS = 10  # of a fibre, for a rank correlation inside it
 SCALED_BY = 99.0  # percentile of the magnitudes that becomes 1 before structural similarity
 _SIGMA = 1.5  # of the window of Wang et al. 2004, in pixels
 _REACH = 5  # pixels from the window's middle to its edge
@@ -46,6 +47,46 @@ def rank_correlations(values: NDArray[np.floating]) -> NDArray[np.float64]:
         length = np.sqrt(ranks @ ranks)
         scores[index] = ranks / length if length > 0 else np.nan
     return np.asarray(np.clip(scores @ scores.T, -1, 1))
+
+
+def rank_correlations_within(
+    values: NDArray[np.floating], groups: NDArray[np.integer], least: int = LEAST_PIXELS
+) -> tuple[NDArray[np.integer], NDArray[np.float64], NDArray[np.int64]]:
+    """`rank_correlations` in each group of pixels by itself: in each fibre.
+
+    Parameters
+    ----------
+    values : ndarray (maps, n)
+        The same pixels of each map.
+    groups : ndarray of int (n,)
+        The fibre that each lies in; 0 is none.
+    least : int
+        Pixels, below which a fibre has no number.
+
+    Returns
+    -------
+    ids : ndarray of int (fibres,)
+        In ascending order.
+    correlations : ndarray (fibres, maps, maps)
+        -1 to 1; nan also for a map that is constant in the fibre.
+    sizes : ndarray of int (fibres,)
+        How many pixels each has.
+
+    Raises
+    ------
+    MitoxaiError
+        If a value is not finite.
+    """
+    _check(values)
+    inside = groups > 0
+    own, groups = values[:, inside], groups[inside]
+    order = np.argsort(groups, kind="stable")
+    ids, first, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    found = np.full((len(ids), len(values), len(values)), np.nan)
+    for place, (start, size) in enumerate(zip(first, sizes, strict=True)):
+        if size >= least:
+            found[place] = rank_correlations(own[:, order[start : start + size]])
+    return ids, found, sizes
 
 
 def top_overlaps(values: NDArray[np.floating], share: float = TOP_SHARE) -> NDArray[np.float64]:
@@ -161,7 +202,11 @@ def _scaled(values: NDArray[np.floating], explained: NDArray[np.bool_]) -> NDArr
 def mean_and_interval(
     values: Sequence[float], *, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """The mean over subjects, and its 95 % percentile bootstrap interval (Efron 1979).
+    """The mean over subjects, and its 95 % bootstrap interval by expanded percentiles.
+
+    The 2.5th and 97.5th percentile of the bootstrap's means (Efron 1979) hold the true mean too seldom: of 8 normal values in 87 % of
+    cases, as they take the spread for known and divide it by n instead of n - 1. Percentiles further out make up for both: those of
+    the normal distribution at -t sqrt(n / (n - 1)), with Student's t (Hesterberg 2015, The American Statistician 69: 371).
 
     Parameters
     ----------
@@ -175,7 +220,8 @@ def mean_and_interval(
     Returns
     -------
     mean, low, high : float
-        nan without any subject; the interval also with only one, about whose kind nothing is known.
+        nan without any subject; the interval also with only one, about whose kind nothing is known. Of two or three it goes from the
+        least to the largest, which is too narrow still.
     """
     every = np.asarray(values, float)
     known = every[np.isfinite(every)]
@@ -184,7 +230,8 @@ def mean_and_interval(
     if known.size == 1:
         return float(known[0]), float("nan"), float("nan")
     drawn = np.random.default_rng(seed).integers(0, known.size, (draws, known.size))
-    low, high = np.percentile(known[drawn].mean(1), [2.5, 97.5])
+    reach = np.sqrt(known.size / (known.size - 1)) * t.ppf(0.975, known.size - 1)
+    low, high = np.quantile(known[drawn].mean(1), norm.cdf([-reach, reach]))
     return float(known.mean()), float(low), float(high)
 
 

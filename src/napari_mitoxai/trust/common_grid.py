@@ -78,6 +78,35 @@ def averaged(
     return total
 
 
+def labels_on(labels: NDArray[np.integer], shape: tuple[int, int], reduction: int) -> NDArray[np.integer]:
+    """The label that covers more than half of each pixel of a coarser grid with the same upper left corner; 0 where none does.
+
+    Parameters
+    ----------
+    labels : ndarray of int (Y, X)
+        Of the section.
+    shape : (Y, X)
+        Of the grid, which lies in the section with its whole area.
+    reduction : int
+        Section pixels a side of its pixels.
+
+    Returns
+    -------
+    ndarray of int (Y, X) of `shape`
+    """
+    found = np.zeros(shape, labels.dtype)
+    deep = max(_BAND // (shape[1] * reduction**2), 1)
+    for first in range(0, shape[0], deep):
+        rows = min(deep, shape[0] - first)
+        band = np.asarray(labels[first * reduction : (first + rows) * reduction, : shape[1] * reduction])
+        blocks = band.reshape(rows, reduction, shape[1], reduction).swapaxes(1, 2).reshape(rows, shape[1], -1)
+        # sorted, a label with more than half of the places has the one in the middle
+        middle = np.partition(blocks, blocks.shape[-1] // 2, axis=-1)[..., blocks.shape[-1] // 2]
+        most = 2 * (blocks == middle[..., None]).sum(-1) > blocks.shape[-1]
+        found[first : first + rows] = np.where(most, middle, 0)
+    return found
+
+
 def _weights(length: int, side: int, to_length: int, to_side: int) -> sparse.csc_array:
     """What share of each coarse pixel is which fine one, along one axis."""
     edges = np.unique(np.concatenate([np.arange(length + 1) * side, np.arange(to_length + 1) * to_side]))
