@@ -170,6 +170,78 @@ def tutorial(images: Path) -> None:
     viewer.close()
 
 
+def axes(images: Path, place: Path) -> None:
+    """Read out a network with axes of planted concepts, and ask which channels matter to it."""
+    from napari_mitoxai.napari.channels_box import ChannelsBox
+    from napari_mitoxai.napari.concepts_panel import ConceptsPanel
+    from napari_mitoxai.napari.docks import Workspace
+    from napari_mitoxai.napari.libraries import keep_llvms_apart
+    from napari_mitoxai.napari.patch_gallery import PatchGallery
+    from napari_mitoxai.napari.state import state_of
+    from napari_mitoxai.napari.train_panel import TrainPanel
+    from napari_mitoxai.simulate import concept_cohort
+
+    keep_llvms_apart()
+    from napari_mitoxai.explain import open_maps
+    from napari_mitoxai.napari.layers import store_layers
+    from napari_mitoxai.tasks import explain, train
+
+    table = concept_cohort(place / "cohort", 4, 448, 0, patch_size=64)
+    shared = {
+        "cohort": table, "patch_size": 64, "input_size": 32, "overlap": 0.0, "jitter": 0.1, "epochs": 5,
+        "hold_out": ["C04", "P04"],
+    }  # fmt: skip
+    train.run(train.TrainParameters(**shared, out=place / "plain"))
+    towards = train.TrainParameters(
+        **shared, out=place / "towards", learning_rate=5e-4, start_from=place / "plain", concepts=table.parent / "concepts.csv",
+        concept_every=2,
+    )  # fmt: skip
+    train.run(towards)
+    section, maps = table.parent / "P04.ome.tiff", place / "P04.ome.zarr"
+    explain.run(
+        explain.ExplainParameters(
+            run=towards.out, sections=[section], methods=["input_x_gradient"], out=maps, overlap=0.0
+        )
+    )
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1280, 800)
+    state = state_of(viewer)
+    viewer.window.add_plugin_dock_widget("napari-mitoxai", "Open workspace")
+    workspace = viewer.window._qt_window.findChild(Workspace)
+    viewer.open(str(section), plugin="napari-mitoxai")
+    state.set_cohort(table)
+    workspace.findChild(TrainPanel).load(towards.out)
+    wait_until(lambda: not state.runner.busy)
+
+    def press(name: str) -> None:
+        workspace.findChild(QPushButton, name).click()
+        wait_until(lambda: not state.runner.busy)
+
+    def keep(name: str) -> None:
+        wait()
+        viewer.window.screenshot(str(images / f"{name}.png"), canvas_only=False, flash=False)
+
+    workspace.show_tab("Concepts")
+    panel = workspace.findChild(ConceptsPanel)
+    workspace.findChild(QCollapsible, "concept_readout").expand(animate=False)
+    panel.readout.form.set_values({"out": place / "axes", "top": 16})
+    press("read_concepts_out")
+    wait_until(lambda: bool(workspace.findChild(PatchGallery, "concept_gallery").findChildren(QToolButton)))
+    panel.reveal(workspace.findChild(PatchGallery, "concept_gallery"))
+    keep("concept_axes")
+    for layer in [layer for layer in viewer.layers if "bn1" in layer.name]:
+        viewer.layers.remove(layer)
+    workspace.show_tab("Train")
+    workspace.findChild(QCollapsible, "channels_part").expand(animate=False)
+    box = workspace.findChild(ChannelsBox)
+    for layer in store_layers(open_maps(maps)):
+        state.add_layer(layer)
+    box.form.set_values({"out": place / "ways"})
+    press("compare_channels")
+    keep("channels")
+    viewer.close()
+
+
 def compare_maps(
     workspace: QWidget, press: Callable[[str], None], keep: Callable[[str], None], folder: Path
 ) -> None:
@@ -216,6 +288,9 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=IMAGES, help="where the pictures go")
     parser.add_argument("--until", default="", help="stop after the picture of this name")
     parser.add_argument("--tutorial", action="store_true", help="only the pictures of the tutorial")
+    parser.add_argument(
+        "--axes", action="store_true", help="only the pictures of a model with axes of concepts"
+    )
     options = parser.parse_args()
     images = options.images
     images.mkdir(parents=True, exist_ok=True)
@@ -224,10 +299,16 @@ def main() -> None:
             os.environ["MITOXAI_CACHE"], os.environ["MITOXAI_SETTINGS"] = cache, f"{cache}/settings"
             tutorial(images)
         return
+    if options.axes:
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["MITOXAI_CACHE"], os.environ["MITOXAI_SETTINGS"] = cache, f"{cache}/settings"
+            axes(images, Path(cache))
+        return
     if (
         not options.until
-    ):  # in a process of its own: a second window of a process gives docks half their height
-        subprocess.run([sys.executable, __file__, "--tutorial", "--images", images], check=True)
+    ):  # in processes of their own: a second window of a process gives docks half their height
+        for part in ("--tutorial", "--axes"):
+            subprocess.run([sys.executable, __file__, part, "--images", images], check=True)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["MITOXAI_CACHE"] = cache
         os.environ["MITOXAI_SETTINGS"] = f"{cache}/settings"

@@ -56,6 +56,18 @@ def test_the_axes_of_the_model_are_read_out(
     assert "upper" in child("axes_found").text()
     names = [layer.name for layer in viewer.layers]
     assert any("upper in layer1.1.bn1" in name or "upper_layer1_1_bn1" in name for name in names), names
+    overlays = state.layers_of(state.section, "map")
+    shown = {what: layer.visible for what, layer in overlays.items()}
+    assert [what for what, visible in shown.items() if visible] == [
+        next(what for what in shown if "upper" in what)
+    ]
+    child("shown_axis").setCurrentText("lower in layer1.1.bn1")
+    child("shown_axis").activated.emit(1)
+    qtbot.waitUntil(lambda: not state.runner.busy, timeout=60_000)
+    assert [what for what, layer in overlays.items() if layer.visible] == [
+        next(what for what in shown if "lower" in what)
+    ]
+    assert child("axes_correlation").pixmap().width() > 200
     before = viewer.scene.camera.center if hasattr(viewer, "scene") else viewer.camera.center
     box.gallery.findChildren(QToolButton)[0].click()
     qtbot.wait(300)

@@ -106,7 +106,8 @@ def draw_correlation(path: Path, matrices: dict[str, NDArray[np.float64]], conce
                 axes.text(
                     column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if abs(value) > 0.6 else "black"
                 )  # fmt: skip
-    figure.colorbar(image, ax=grid.ravel().tolist(), label="correlation", shrink=0.8)
+    figure.suptitle("correlation between axes", fontsize=9)
+    figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.8).ax.tick_params(labelsize=8)
     figure.savefig(path, format="png", dpi=150)
 
 

@@ -9,10 +9,11 @@ from qtpy.QtWidgets import QComboBox
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.napari.forms import Form
-from napari_mitoxai.napari.layers import store_layers
+from napari_mitoxai.napari.layers import facts_of, store_layers
 from napari_mitoxai.napari.libraries import load_libraries
 from napari_mitoxai.napari.panel import TaskPanel
-from napari_mitoxai.napari.patch_gallery import MOST, PatchGallery, PatchPlace, go_to, pictures_of
+from napari_mitoxai.napari.patch_gallery import PatchGallery, PatchPlace, go_to, pictures_of
+from napari_mitoxai.napari.picture import Picture
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.state import WindowState
 from napari_mitoxai.napari.top import wrapped
@@ -51,7 +52,9 @@ class ConceptReadoutBox(TaskPanel):
         self._which.hide()
         self.gallery = PatchGallery()
         self.gallery.setObjectName("concept_gallery")
+        self._pictures = (Picture("axes_correlation"), Picture("axes_paths"))
         self._rows: dict[str, list[dict[str, str]]] = {}
+        self._layers: dict[str, Any] = {}  # the overlays of the section in use
         self._side = 0
         self.add(self._missing)
         self.add(self.form)
@@ -59,6 +62,9 @@ class ConceptReadoutBox(TaskPanel):
         self.add(self._found)
         self.add(self._which)
         self.add(self.gallery)
+        for picture in self._pictures:
+            picture.hide()
+            self.add(picture)
         self._which.activated.connect(self._show_patches)
         self.gallery.clicked.connect(self.go_to)
         state.run_changed.connect(self._on_run)
@@ -107,14 +113,24 @@ class ConceptReadoutBox(TaskPanel):
         self._which.clear()
         self._which.addItems(list(self._rows))
         self._which.show()
+        self._layers = {}
         for path in result.overlays:
-            for layer in store_layers(MapStore(path, "r")):
-                self._state.add_layer(layer)
+            store = MapStore(path, "r")
+            for method, layer in zip(store.methods, store_layers(store), strict=True):
+                self._layers[store.title(method)] = self._state.add_layer(layer)
+        for picture, name in zip(self._pictures, ("correlation.png", "paths.png"), strict=True):
+            picture.setVisible((result.folder / name).is_file())
+            picture.show_file(result.folder / name)
         # the runner is still at this task
         QTimer.singleShot(0, self._show_patches)
 
     def _show_patches(self, _: Any = None) -> None:
-        rows = self._rows.get(self._which.currentText(), [])[:MOST]
+        """The patches of the chosen concept, and of the overlays its own."""
+        for title, layer in self._layers.items():
+            facts, section = facts_of(layer), self._state.section
+            here = facts is not None and section is not None and facts.path == str(section.address)
+            layer.visible = here and title == self._which.currentText()
+        rows = self._rows.get(self._which.currentText(), [])
         places = [
             PatchPlace(
                 number, row["section"], float(row["y_px"]) + 0.5, float(row["x_px"]) + 0.5, self._side,

@@ -140,8 +140,8 @@ class WindowState(QObject):
         order = ("panorama", "channel", "blend", "map", "fibres", "preview", "concepts")
         for index, other in enumerate(layers):
             facts = facts_of(other)
-            if mine is None or facts is None or facts.path != mine.path:
-                continue  # another section lies below or above as a whole
+            if mine is None or facts is None or (facts.path != mine.path and mine.kind != "panorama"):
+                continue  # another section lies below or above as a whole; a slide is below all that lies on it
             if order.index(facts.kind) > order.index(mine.kind):
                 layers.move(layers.index(layer), index)
                 return

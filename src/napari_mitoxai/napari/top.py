@@ -4,6 +4,7 @@ import time
 from html import escape
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QApplication,
     QFormLayout,
@@ -28,9 +29,27 @@ _ETA_AFTER_S = 2.0
 _STEPS = 1000
 
 
+class _Wrapped(QLabel):
+    """Never lower than its lines: a part that unfolds has the height it asks for at another width."""
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Another width breaks other lines."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def setText(self, text: str | None) -> None:  # noqa: N802 - Qt's name
+        """Show a text."""
+        super().setText(text)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(0)  # which counts in what follows
+        self.setMinimumHeight(max(self.heightForWidth(self.width()), 0))
+
+
 def wrapped(text: str = "", name: str = "", *, dim: bool = False) -> QLabel:
     """A label that breaks its lines instead of widening the dock, and whose text can be copied."""
-    label = QLabel(text)
+    label = _Wrapped(text)
     label.setObjectName(name)
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
