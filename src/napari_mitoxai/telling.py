@@ -64,6 +64,8 @@ def tell_sweep(result: Any) -> None:
     typer.echo(f"Plot: {result.plot}")
     if result.mixing is not None:
         typer.echo(f"Shares of the mixed channels: {result.mixing}")
+    if result.purity is not None:
+        typer.echo(f"Purity of the concepts' axes: {result.purity}")
 
 
 def tell_axes(result: Any) -> None:
@@ -249,7 +251,7 @@ def tell_agree(result: Any) -> None:
 
 def tell_trust(result: Any) -> None:
     from napari_mitoxai.trust.checks import SCORES
-    from napari_mitoxai.trust.recorded import FAILS
+    from napari_mitoxai.trust.recorded import FAILS, in_numbers, rests_on
 
     typer.echo(
         f"{result.patches} patches, the same for every method; maps for {result.target}. Means (95 % intervals):"
@@ -258,12 +260,14 @@ def tell_trust(result: Any) -> None:
     for row in result.scores:
         by_score.setdefault(row["score"], []).append(row)
     for name, rows in by_score.items():
-        typer.echo(f"{SCORES[name].title}, {SCORES[name].better} is better:")
-        for row in sorted(rows, key=lambda row: row["value"], reverse=SCORES[name].better == "higher"):
+        fullest = max(rows, key=lambda row: row["patches"])
+        typer.echo(f"{SCORES[name].title}, {SCORES[name].better} is better; {rests_on(fullest)}:")
+        sign = -1 if SCORES[name].better == "higher" else 1
+        # nan has no place in an order
+        for row in sorted(rows, key=lambda row: (row["value"] != row["value"], sign * row["value"])):
+            fewer = f"; {row['patches']} patches" if row["patches"] < fullest["patches"] else ""
             fails = f"  {FAILS}" if name == "randomisation_rank" and row["fails_sanity"] else ""
-            number = "no number" if row["value"] != row["value"] else f"{row['value']:.3f}"
-            interval = f" ({row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
-            typer.echo(f"  {row['method']}: {number}{interval}{fails}")
+            typer.echo(f"  {row['method']}: {in_numbers(row)}{fewer}{fails}")
     for note in result.notes:
         typer.echo(f"Note: {note}")
     if result.known:

@@ -93,25 +93,26 @@ class _Model:
 def cellpose_stands_in(monkeypatch):
     monkeypatch.setattr(cellpose, "_cellpose_models", lambda: SimpleNamespace(CellposeModel=_Model))
     monkeypatch.setattr(cellpose, "_has_gpu", lambda: False)
-    monkeypatch.setattr(cellpose, "version", lambda name: "4.0.6")
 
 
 def test_cellpose_gets_the_users_weights_and_dark_fibres_as_bright(cellpose_stands_in, tmp_path):
     weights = tmp_path / "model"
     weights.write_bytes(b"x")
     labels = segment_cellpose(_walls(), weights=weights, pixel_size_um=2.0, fibre_size_um=60.0)
-    assert _Model.asked == {"gpu": False, "pretrained_model": str(weights), "diameter": 30.0}
+    assert _Model.asked == {
+        "gpu": False,
+        "use_bfloat16": False,
+        "pretrained_model": str(weights),
+        "diameter": 30.0,
+    }
     assert labels.dtype == np.int32
     assert labels[30, 30] == 1
     assert labels[0, 0] == 0
 
 
-def test_cellpose_is_told_apart_by_its_version(cellpose_stands_in, monkeypatch):
+def test_cellpose_chooses_its_own_model_only_where_it_may_fetch_it(cellpose_stands_in):
     segment_cellpose(_walls(), weights=None, download=True)
-    assert _Model.asked == {"gpu": False, "diameter": 50.0}
-    monkeypatch.setattr(cellpose, "version", lambda name: "3.1.0")
-    segment_cellpose(_walls(), weights=None, download=True)
-    assert _Model.asked == {"gpu": False, "model_type": "cyto3", "diameter": 50.0, "channels": [0, 0]}
+    assert _Model.asked == {"gpu": False, "use_bfloat16": False, "diameter": 50.0}
 
 
 def test_cellpose_fetches_nothing_unasked_and_fails_in_one_sentence(

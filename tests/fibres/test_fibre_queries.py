@@ -38,6 +38,7 @@ def test_all_conditions_hold_and_what_is_not_known_meets_none(conditions, fibres
     [
         ("NDUFB8_z", "not of the form"),
         ("SDHA_z < 1", "no 'SDHA_z'"),
+        ("NDUFB8 z < 1", "choose one of NDUFB8_z"),
         ("NDUFB8_status < 3", "told in words"),
         ("NDUFB8_status = absent", "there is deficient, normal"),
         ("NDUFB8_z < low", "is a number"),

@@ -138,6 +138,20 @@ def test_what_does_not_go_together_is_refused(tmp_path, planes):
     assert not list(tmp_path.glob("*COMBINED*"))
 
 
+def test_what_is_combined_of_other_maps_is_told_from_it(tmp_path, planes):
+    values, _ = planes
+    found = []
+    for made in ("first", "again"):  # the same networks, asked otherwise
+        folder = tmp_path / made
+        folder.mkdir()
+        maps = [
+            store_of(folder / f"{name}.ome.zarr", [name], values[:1], fingerprint=f"{name} {made}")
+            for name in "AB"
+        ]
+        found.append(open_maps(combine(folder, maps).maps).info["fingerprint"])
+    assert found[0] != found[1]
+
+
 def test_cancelling_leaves_nothing(tmp_path, planes):
     maps = [store_of(tmp_path / f"{name}.ome.zarr", [name], planes[0][:1]) for name in "AB"]
     cancel = CancelToken()

@@ -1,13 +1,17 @@
 """Training towards concepts is training like any other: written, loaded, started from a run, refused in words."""
 
+import copy
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from concept_sets import write_fibre_concepts
 
 from napari_mitoxai.cohort import read_concepts
-from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.common import CancelToken, MitoxaiError
+from napari_mitoxai.explain import attribute
 from napari_mitoxai.models import ConceptWhitening, Whitening, load_checkpoint
 from napari_mitoxai.models.whitened import whitened_layers
 from napari_mitoxai.tasks import sweep, train, validated
@@ -88,6 +92,27 @@ def test_it_goes_on_from_a_run_that_does_not_know_the_held_out(whitened_run, tra
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_cancelled_training_keeps_its_axes_and_goes_on(settings, tmp_path):
+    cancel = CancelToken()
+
+    def stop(report):
+        if report.stage == "Training" and "epoch 1 of 2, train loss" in report.detail:
+            cancel.cancel()
+
+    parameters = TrainParameters(**settings | {"epochs": 2}, out=tmp_path / "run", hold_out=["C03", "P03"])
+    stopped = train.run(parameters, stop, cancel)
+    assert stopped.cancelled
+    assert "The purity of the axes was not measured" in " ".join(stopped.metrics["notes"])
+    assert load_checkpoint(stopped.run).whitening.layers == (LAYER,)
+    tell_train(stopped)
+    gone_on = train.run(parameters)
+    assert not gone_on.cancelled
+    at_once = train.run(parameters.model_copy(update={"out": tmp_path / "at_once"}))
+    assert gone_on.metrics["concepts"] == at_once.metrics["concepts"]
+    first, second = (load_checkpoint(each.run).state for each in (gone_on, at_once))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
 @pytest.mark.slow
 def test_folds_start_from_the_folds_of_a_run_and_average_their_purity(settings, tmp_path):
     plain = {**settings, "concepts": None, "whitened_layers": [], "folds": "2", "out": tmp_path / "plain"}
@@ -132,11 +157,52 @@ def test_a_sweep_trains_towards_concepts(settings, tmp_path):
         "out": tmp_path / "sweep",
         "splits": ["patch-random"],
         "channel_sets": ["SDHA+NDUFB8"],
+        "seeds": [0, 1],
     }
     result = sweep.run(SweepParameters(**swept))
     assert not result.failed
-    run = next((tmp_path / "sweep" / "runs").iterdir())
-    assert load_checkpoint(run).whitening.layers == (LAYER,)
+    runs = sorted((tmp_path / "sweep" / "runs").iterdir())
+    assert load_checkpoint(runs[0]).whitening.layers == (LAYER,)
+    each = [
+        {row["concept"]: row["auc"] for row in json.loads((run / "metrics.json").read_text())["concepts"]}
+        for run in runs
+    ]
+    table = pd.read_csv(result.purity)
+    assert set(table["concept"]) == {"pale", "normal"}
+    for row in table.to_dict("records"):
+        own = [purities[row["concept"]] for purities in each]
+        assert (row["models"], row["channels"]) == (2, "SDHA+NDUFB8")
+        assert (row["auc"], row["auc_sd"]) == pytest.approx((np.mean(own), np.std(own, ddof=1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "vgg16_bn", "densenet121"])
+def test_the_other_published_architectures_train_towards_concepts(name, settings, tmp_path):
+    given = {**settings, "whitened_layers": [], "architecture": name, "out": tmp_path / "run"}
+    result = train.run(TrainParameters(**given, hold_out=["C03", "P03"]))
+    (epoch,) = pd.read_csv(result.run / "history.csv").to_dict("records")
+    assert np.isfinite(epoch["train_loss"])
+    assert {(row["concept"], row["subjects"]) for row in result.metrics["concepts"]} == {
+        (concept, subjects) for concept in ("pale", "normal") for subjects in ("trained", "held out")
+    }
+    checkpoint = load_checkpoint(result.run)
+    network = checkpoint.model()
+    ((layer, whitened),) = whitened_layers(network).items()
+    rotation = whitened.rotation.double()
+    assert (rotation @ rotation.T - torch.eye(len(rotation))).abs().max() < 1e-6
+    folded = copy.deepcopy(network)
+    folded.set_submodule(layer, whitened.folded())
+    torch.manual_seed(0)
+    x = torch.randn(2, len(checkpoint.panel), 32, 32)
+    torch.testing.assert_close(network(x), folded(x), atol=1e-5, rtol=1e-5)
+    for method in ("grad_cam", "lrp_epsilon_plus"):
+        own = attribute(network, x, method, 1)
+        assert torch.isfinite(own).all(), method
+        assert own.abs().max() > 0, method
+        scale = float(own.abs().max())
+        torch.testing.assert_close(
+            own, attribute(folded, x, method, 1), rtol=1e-3, atol=1e-4 * scale, msg=method
+        )
 
 
 def test_what_does_not_go_together_is_refused(settings, tmp_path):

@@ -317,7 +317,7 @@ def test_maps_without_belief_are_marked_and_scores_are_written(folder, tmp_path)
     _, made = drawn(wanted)
     told = [text.get_text() for text in made.texts]
     assert told.count(FAILS) == 1
-    assert "deletion 0.41 (0.35 to 0.48)" in told
+    assert "deletion 0.41 (0.35 to 0.48), 12 patches" in " ".join(told)
     assert "deletion: not computed" in told
     with pytest.raises(MitoxaiError, match=r"changed since a\.json"):
         figure.run(figure.FigureParameters(section=files[-1], out=tmp_path / "b.png"))

@@ -112,7 +112,7 @@ def test_every_kind_of_result_is_in_it(page):
     }  # fmt: skip
     for told in (
         "Everything <here>", "called right: 50% (95 % interval 9% to 91%)", "these figures are optimistic", "A note.",
-        "Grad-CAM fails the sanity check", "0.41 (0.35 to 0.48)", "deletion (lower is better)", "calls P01 patient",
+        "Grad-CAM fails the sanity check", "0.41 (0.35 to 0.48)", "deletion (lower is better; 12 patches)", "calls P01 patient",
         "Most of all the <b>background</b>.", "the first 12 of 500 rows", "fig/one.json", '"epochs": 20',
     ):  # fmt: skip
         assert told in seen.text, told

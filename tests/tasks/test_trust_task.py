@@ -11,7 +11,10 @@ from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.explain import open_maps
 from napari_mitoxai.tasks import explain, trust
 from napari_mitoxai.tasks.trust import TrustParameters
+from napari_mitoxai.tasks.trust_tables import failures, score_rows
+from napari_mitoxai.telling import tell_trust
 from napari_mitoxai.trust.checks import CHECKS, SCORES
+from napari_mitoxai.trust.judging import Outcome
 from napari_mitoxai.trust.recorded import read_scores, sanity_failures
 
 FAST = {"patches": 3, "steps": 3, "squares": 5, "samples": 1, "seeds": 1, "region": 4, "device": "cpu"}
@@ -179,8 +182,62 @@ def test_on_the_command_line(trained_run, section, tmp_path, capsys):
     assert not ended.value.code
     told = capsys.readouterr().out
     assert "2 patches, the same for every method; maps for patient" in told
-    assert "Sparseness, higher is better:" in told
+    assert "Sparseness, higher is better; 2 patches:" in told
     assert f"Table: {tmp_path / 'T.csv'}" in told
     with pytest.raises(SystemExit, match="2"):
         main([str(each) for each in (*asked, "--method", "sorcery", "--out", tmp_path / "U.csv")])
     assert "no explanation method 'sorcery'" in capsys.readouterr().err
+
+
+def test_methods_without_a_number_come_last_and_fewer_patches_are_told(tmp_path, capsys):
+    def row(method, value, patches):
+        return {"method": method, "score": "randomisation_rank", "value": value, "low": value, "high": value, "patches": patches, "seeds": 3,
+                "better": "lower", "fails_sanity": None}  # fmt: skip
+
+    rows = [row("a", 0.3, 8), row("b", float("nan"), 0), row("c", 0.1, 4), row("d", 0.2, 8)]
+    tell_trust(
+        trust.TrustResult(
+            tmp_path / "T.csv", None, None, None, "patient", 8, rows, [], 4, 0, [], cancelled=False
+        )
+    )
+    told = capsys.readouterr().out.splitlines()
+    assert told[1:6] == [
+        "Random weights, rank, lower is better; 8 patches, 3 draws in each:",
+        "  c: 0.1 (0.1 to 0.1); 4 patches",
+        "  d: 0.2 (0.2 to 0.2)",
+        "  a: 0.3 (0.3 to 0.3)",
+        "  b: no number; 0 patches",
+    ]
+
+
+def test_a_method_without_any_map_neither_passes_nor_fails():
+    constant = {"randomisation": Outcome({"randomisation_rank": np.full(3, np.nan)}, 3)}
+    other = {"randomisation": Outcome({"randomisation_rank": np.array([0.9, np.nan, 0.8])}, 3)}
+    assert failures({"empty": constant, "like": other}) == {"like": True}
+    rows = score_rows({"empty": constant, "like": other}, {"like": True})
+    assert [row["fails_sanity"] for row in rows] == [None, True]
+
+
+def test_where_a_filling_is_called_like_the_patch_deletion_is_said_to_tell_little(
+    trained_run, section, tmp_path, monkeypatch, cleared
+):
+    told = []
+    for number, most in enumerate((-1.0, 1.1)):  # no probability is that near another; all are
+        monkeypatch.setattr("napari_mitoxai.tasks.trust._LITTLE", most)
+        asked = {"methods": ["gradient"], "checks": ["deletion"], "curves": tmp_path / f"{number}_curves.csv"}
+        result = trust.run(parameters(trained_run, section, tmp_path / f"{number}.csv", **asked))
+        told.append([note for note in result.notes if "hardly tell methods apart" in note])
+    assert told[0] == []
+    curve = (
+        pd.read_csv(result.curves)
+        .query("method == 'random' and curve == 'deletion'")
+        .set_index("share")["value"]
+    )
+    assert f"is {curve[0.0]:.3g} of these patches and {curve[1.0]:.3g} of what" in told[1][0]
+
+
+def test_what_other_code_computed_is_computed_again(trained_run, section, tmp_path, monkeypatch, cleared):
+    asked = {"methods": ["gradient"], "checks": ["concentration"]}
+    assert trust.run(parameters(trained_run, section, tmp_path / "1.csv", **asked)).computed == 3
+    monkeypatch.setattr("napari_mitoxai.trust.cache._code", lambda: "another")
+    assert trust.run(parameters(trained_run, section, tmp_path / "2.csv", **asked)).computed == 3

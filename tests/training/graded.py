@@ -12,7 +12,7 @@ from napari_mitoxai.training import PatchSet
 
 RATIOS = (0.0, 0.3, 0.6, 0.9, 1.3, 1.8, 2.5)  # signal to noise, standard deviations of a pixel
 CLASSES = ["control", "patient"]
-_SUBJECTS, _TRAINED = 40, 28  # of each group
+_SUBJECTS, _TRAINED = 80, 56  # of each group
 _SIZE, _REDUCTION, _SIDE = 384, 4, 48
 
 

@@ -5,7 +5,7 @@ import pytest
 from graded import RATIOS, graded_tissue, learned_on_tissue
 from scipy.stats import spearmanr
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("one_thread")]
 
 
 def share_by_ratio(outcome, seed):
@@ -15,11 +15,9 @@ def share_by_ratio(outcome, seed):
 
 
 def test_the_planted_order_is_learned_on_tissue_and_costs_nothing():
-    mixed = [learned_on_tissue(seed, 30) for seed in range(5)]
-    plain = [learned_on_tissue(seed, 30, mixing=0) for seed in range(5)]
-    # of the channels that are nearly noise the order is that of what is left of their weights: single seeds swap them
-    assert np.mean([outcome.agreement for outcome in mixed]) >= 0.9
-    assert min(outcome.agreement for outcome in mixed) > 0.7
+    mixed = [learned_on_tissue(seed, 15) for seed in range(5)]
+    plain = [learned_on_tissue(seed, 15, mixing=0) for seed in range(5)]
+    assert min(outcome.agreement for outcome in mixed) >= 0.9
     shares = np.mean([share_by_ratio(outcome, seed) for seed, outcome in enumerate(mixed)], axis=0)
     assert spearmanr(shares, RATIOS).statistic >= 0.9
     accuracies = [np.mean([outcome.accuracy for outcome in outcomes]) for outcomes in (mixed, plain)]

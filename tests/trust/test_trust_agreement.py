@@ -124,6 +124,16 @@ def test_interval_over_subjects():
     assert low < mean < high
 
 
+@pytest.mark.parametrize(("number", "least", "most"), [(4, 0.85, 0.92), (8, 0.92, 0.97), (20, 0.93, 0.97)])
+def test_the_interval_holds_the_mean_as_often_as_it_says(number, least, most):
+    rng = np.random.default_rng(6)
+    held = []
+    for _ in range(800):
+        _, low, high = mean_and_interval(rng.normal(3, 1, number), draws=1000)
+        held.append(low <= 3 <= high)
+    assert least < np.mean(held) < most
+
+
 def test_maps_are_averaged_by_area():
     fine = np.random.default_rng(5).normal(size=(13, 12))
     found = averaged(lambda part: fine[part], fine.shape, 2, (6, 6), 4)

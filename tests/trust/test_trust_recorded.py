@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,15 @@ import pytest
 from napari_mitoxai.common import MitoxaiError
 from napari_mitoxai.explain import MapGrid, open_maps
 from napari_mitoxai.explain.store import create_store
-from napari_mitoxai.trust.recorded import COLUMNS, RecordedScore, read_scores, record_scores, sanity_failures
+from napari_mitoxai.trust.recorded import (
+    COLUMNS,
+    RecordedScore,
+    in_numbers,
+    read_scores,
+    record_scores,
+    rests_on,
+    sanity_failures,
+)
 
 METHODS = {
     "grad_cam": {"channels": ["all channels"], "signed": False},
@@ -68,3 +76,13 @@ def test_what_cannot_be_recorded_or_read(maps, tmp_path):
         (maps / "trust.json").write_text(content)
         with pytest.raises(MitoxaiError, match=r"trust\.json"):
             sanity_failures(maps)
+
+
+def test_a_score_in_numbers_says_its_interval_and_what_it_rests_on():
+    small = asdict(RecordedScore("deletion", 0.000123, 0.0000987, 0.000234, 8, 0, "lower"))
+    assert in_numbers(small) == "0.000123 (9.87e-05 to 0.000234)"  # and not 0.000 (0.000 to 0.000)
+    assert in_numbers(small | {"low": np.nan, "high": np.nan}, 2) == "0.00012"
+    assert in_numbers(small | {"value": np.nan}) == "no number"
+    assert rests_on(small) == "8 patches"
+    assert rests_on(small | {"patches": 1, "seeds": 50}) == "1 patch, 50 draws in each"
+    assert rests_on(small | {"seeds": 1}) == "8 patches, 1 draw in each"

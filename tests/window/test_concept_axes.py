@@ -47,6 +47,8 @@ def test_the_axes_of_the_model_are_read_out(
     qtbot.waitUntil(lambda: bool(loaded), timeout=300_000)
     state.set_run(loaded[0])
     assert box.form.isVisibleTo(box)
+    summary = child("train_panel/run_summary").text()
+    assert all(told in summary for told in ("axis of", "layer1.1.bn1", "upper"))
     child("concept_readout").expand(animate=False)
     box.form.set_values({"out": tmp_path / "axes", "top": 6})
     child("read_concepts_out").click()

@@ -86,6 +86,10 @@ def test_fibres_and_shapes_become_a_set(panel, child, press, state, viewer, tmp_
     shapes.add_rectangles([[30, 30], [60, 60]])
     assert press("add_shapes") == []
     assert sum(each.concept == "drawn" for each in panel.examples) == 2
+    child("concept_list").topLevelItem(2).setSelected(True)
+    assert press("remove_concept") == []
+    assert press("add_shapes") == []  # the shapes of a removed concept can be named again
+    assert sum(each.concept == "drawn" for each in panel.examples) == 2
     points = next(layer for layer in viewer.layers if layer.name.endswith("concepts"))
     assert len(points.data) == len(panel.examples)
 

@@ -117,6 +117,33 @@ def test_undo_takes_back_classes_too_in_the_order_of_the_changes(child, drawn, n
     assert_array_equal(drawn.data, original)
 
 
+def test_what_was_taken_back_is_done_again_and_old_changes_are_forgotten(child, drawn):
+    original = drawn.data.copy()
+    redo = drawn.keymap[KeyBinding.from_str("Ctrl+Shift+Z")]
+    _shift_click(drawn, 170, 170)
+    child("fibre_class").setCurrentText("folded")
+    child("fibre_editor/set_class").click()
+    _shift_click(drawn, 40, 40)
+    _shift_click(drawn, 170, 170)
+    child("fibre_editor/delete").click()
+    without = drawn.data.copy()
+    for _ in range(2):
+        child("fibre_editor/undo").click()
+    assert classes_by_hand(drawn) == {}
+    assert_array_equal(drawn.data, original)
+    for _ in range(3):  # one more than there is
+        redo(drawn)
+    assert classes_by_hand(drawn) == {9: "folded"}
+    assert_array_equal(drawn.data, without)
+    # napari keeps a hundred changes of pixels; a class that was given before them stays
+    for place in range(120):
+        drawn.paint((10, place), 5)
+    for _ in range(130):
+        child("fibre_editor/undo").click()
+    assert classes_by_hand(drawn) == {9: "folded"}
+    assert (drawn.data == 5).any()
+
+
 def test_a_drawn_line_splits_what_it_crosses_and_is_gone(child, drawn, viewer, workspace, notifications):
     child("fibre_editor/split").click()
     line = viewer.layers["cut"]
@@ -152,6 +179,7 @@ def test_changes_and_classes_are_saved_and_come_back_and_nothing_is_overwritten(
     child("fibres_panel/save_fibres").click()
     idle()
     assert not editor.unsaved
+    assert panel.form.field("out").value() == str(tmp_path / "mine_2.tiff")
     assert read_labels(out)[0, 0] == 4
     kinds, by_hand = read_classes(classes_path(out))
     assert kinds[9] is FibreClass.FOLDED

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from superqt import QCollapsible
 
 from napari_mitoxai import simulate
+from napari_mitoxai.common.files import read_json, write_json
 from napari_mitoxai.explain.store import MapGrid, create_store, open_maps
 from napari_mitoxai.imc import write_section
 from napari_mitoxai.napari.fibre_table import OUTLINES
+from napari_mitoxai.napari.groups_box import GroupsBox
 from napari_mitoxai.napari.layers import LayerFacts, fibre_layer, store_layers
 from napari_mitoxai.napari.relevance_panel import ENRICHMENT, RelevancePanel
 from napari_mitoxai.napari.state import state_of
@@ -132,3 +135,36 @@ def test_without_maps_the_way_is_told(viewer, workspace, child, qtbot):
     workspace.show_tab("Relevance")
     assert "Open a section first" in child("relevance_panel/what_is_missing").text()
     assert not child("relevance_panel/measure_relevance").isEnabled()
+
+
+def test_groups_are_compared_by_subject(scene, measure, child, workspace, qtbot, notifications):
+    state, folder = scene[0], scene[3]
+    workspace.findChild(QCollapsible, "groups").expand(animate=False)
+    assert not child("groups_box/compare_groups").isEnabled()
+    measure()  # S, into T.csv
+    answers = read_json(folder / "T_answers.json")
+    for name in ("C1", "C2"):
+        (folder / f"{name}.csv").touch()
+        (folder / f"{name}.ome.tiff").touch()
+        write_json(
+            folder / f"{name}_answers.json", answers | {"section": name, "subject": name}, overwrite=False
+        )
+    box = workspace.findChild(GroupsBox)
+    box.tables.add(folder / "C1.csv", folder / "C2.csv")
+    assert [path.name for path in box.tables.paths()] == ["T.csv", "C1.csv", "C2.csv"]
+    cohort = folder / "cohort.csv"
+    cohort.write_text(
+        "path,subject,group\nS.ome.tiff,S,patient\nC1.ome.tiff,C1,control\nC2.ome.tiff,C2,control\n"
+    )
+    state.set_cohort(cohort)
+    box.form.set_values({"figure": folder / "G.png"})
+    child("groups_box/compare_groups").click()
+    qtbot.waitUntil(lambda: not state.runner.busy, timeout=60_000)
+    qtbot.wait(100)
+    assert notifications == []
+    told = child("groups_box/groups_say").text()
+    assert "2 control, 1 patient" in told
+    assert "smallest p that they can give is 0.667" in told  # 2 of the 3 ways of choosing one of three
+    assert "prove nothing" in told
+    assert (folder / "relevance_groups.csv").is_file()
+    assert (folder / "G.png").is_file()

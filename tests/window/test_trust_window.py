@@ -51,10 +51,13 @@ def test_scores_are_shown_and_a_failing_map_says_so(judged, viewer, child, qtbot
     assert table.isVisibleTo(child("trust_box"))
     rows = [table.verticalHeaderItem(row).text() for row in range(table.rowCount())]
     assert rows == ["random", "edge_detector", "gradient"]
-    kept = read_scores(maps).set_index(["method", "score"])["value"]
-    assert table.item(2, 0).text() == f"{kept['gradient', 'deletion']:.2f}"
-    assert table.item(1, 3).text() == "1.00"
-    assert table.item(0, 2).text() == "–"  # ROAD was not asked for
+    kept = read_scores(maps).set_index(["method", "score"])
+    assert table.item(2, 0).text() == "{value:.2g}\n{low:.2f}…{high:.2f}".format(
+        **kept.loc[("gradient", "deletion")]
+    )
+    assert table.item(1, 2).text() == "1\n1.00…1.00"
+    assert "draw in each" in table.item(1, 2).toolTip()
+    assert table.item(0, 1).text() == "–"  # ROAD was not asked for
     assert "t.csv" in child("trust_says").text()
     names = [layer.name for layer in viewer.layers]
     assert FAILING in names

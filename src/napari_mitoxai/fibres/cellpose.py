@@ -1,6 +1,5 @@
 """Fibres by Cellpose (Stringer et al. 2021, Nat Methods 18:100), which is installed separately."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +57,12 @@ def segment_cellpose(
         cancel.check()
     progress(Progress("Finding fibres", 0, 1, "Cellpose"))
     counts = np.arcsinh(np.nan_to_num(np.asarray(membrane, np.float32), nan=0.0, posinf=0.0, neginf=0.0))
-    old = int(version("cellpose").split(".")[0]) < 4  # which has models by name, and channels
-    chosen = (
-        {"pretrained_model": str(weights)} if weights is not None else {"model_type": "cyto3"} if old else {}
-    )
-    more: dict[str, Any] = {"channels": [0, 0]} if old else {}
+    chosen = {} if weights is None else {"pretrained_model": str(weights)}
+    gpu = _has_gpu()
     try:
-        model = models.CellposeModel(gpu=_has_gpu(), **chosen)
+        model = models.CellposeModel(gpu=gpu, use_bfloat16=gpu, **chosen)  # processors are slow at bfloat16
         # the membrane is bright and the fibres dark: Cellpose looks for bright cells
-        labels = model.eval(counts.max() - counts, diameter=fibre_size_um / pixel_size_um, **more)[0]
+        labels = model.eval(counts.max() - counts, diameter=fibre_size_um / pixel_size_um)[0]
     except Exception as error:  # a damaged file, no memory, no network: whatever a foreign library raises
         raise MitoxaiError(
             f"Cellpose failed ({type(error).__name__}: {str(error)[:200]}): check the weights, or choose another mode."

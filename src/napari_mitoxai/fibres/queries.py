@@ -3,6 +3,7 @@
 import operator
 import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,9 @@ def _holds(table: pd.DataFrame, condition: str) -> NDArray[np.bool_]:
         )
     column, sign, value = found["column"], found["sign"], found["value"]
     if column not in table:
-        named = ", ".join(map(str, table.columns[:_NAMED])) + (", ..." if table.shape[1] > _NAMED else "")
+        every = [str(name) for name in table.columns]
+        near = get_close_matches(column, every)  # 'NDUFB8 z' is NDUFB8_z
+        named = ", ".join(near or every[:_NAMED]) + (", ..." if len(every) > _NAMED else "")
         raise MitoxaiError(f"The fibres have no {column!r}: choose one of {named}.")
     values = table[column]
     try:

@@ -35,18 +35,20 @@ def channel_ways_figure(table: "pd.DataFrame", correlations: "pd.DataFrame", *, 
     ways = list(correlations.index)
     ranks = table.pivot_table(index="channel", columns="way", values="rank", sort=False)[ways]
     ranks = ranks.loc[ranks.mean(axis=1).sort_values(kind="stable").index]
-    width = 3.2 + 0.62 * len(ways)
-    height = 2.3 + max(0.24 * len(ranks), 0.3 * len(ways))
-    figure = Figure(figsize=(max(width, 6.0), height), layout="constrained")
+    rows = (0.2 * len(ranks), 0.3 * len(ways))
+    figure = Figure(figsize=(max(2.6 + 0.42 * len(ways), 4.2), sum(rows) + 2.4), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    _cells(left, ranks.to_numpy(float), ways, list(ranks.index), "Blues_r", (0.5, len(ranks) + 3.0), "{:.0f}")
-    left.set_title("a  rank of each channel (1 matters most)", loc="left", fontsize=8)
-    drawn = _cells(right, correlations.to_numpy(float), ways, ways, "PuOr_r", (-1.0, 1.0), "{:.2f}")
-    right.set_title("b  rank correlation of the ways", loc="left", fontsize=8)
-    figure.colorbar(drawn, ax=right, shrink=0.6).ax.tick_params(labelsize=6)
+    # one above the other: the ways are the columns of both, and it can be read in a narrow window
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=rows)
+    _cells(
+        upper, ranks.to_numpy(float), ways, list(ranks.index), "Blues_r", (0.5, len(ranks) + 3.0), "{:.0f}"
+    )
+    upper.set_title("a  rank of each channel (1 matters most)", loc="left", fontsize=8)
+    drawn = _cells(lower, correlations.to_numpy(float), ways, ways, "PuOr_r", (-1.0, 1.0), "{:.2f}")
+    lower.set_title("b  rank correlation of the ways", loc="left", fontsize=8)
+    figure.colorbar(drawn, ax=lower, shrink=0.8).ax.tick_params(labelsize=6)
     if title:
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(title, fontsize=8)
     return figure
 
 

@@ -1,6 +1,7 @@
 """Where the relevance of a section's maps falls, in one figure: compartments, proteins, fibres, OXPHOS status."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ _MOST_PROTEINS = 10
 _FEWEST_ROWS = 4  # a single bar would fill the panel
 
 
-def relevance_figure(sums: Sequence[RegionSums], answers: Sequence[Answer], *, title: str = "") -> Figure:
+def relevance_figure(
+    sums: Sequence[RegionSums], answers: Sequence[Answer], counted: NDArray[np.bool_], *, title: str = ""
+) -> Figure:
     """Draw the answers.
 
     Parameters
@@ -28,6 +31,8 @@ def relevance_figure(sums: Sequence[RegionSums], answers: Sequence[Answer], *, t
         A map each.
     answers : sequence of Answer
         About them.
+    counted : ndarray of bool (fibres,)
+        The fibres that count in the answers.
     title : str
         The section.
 
@@ -37,7 +42,7 @@ def relevance_figure(sums: Sequence[RegionSums], answers: Sequence[Answer], *, t
         Four panels, lettered: enrichment of compartments, shares of proteins, Lorenz curves of fibres, and the relevance of deficient
         fibres beside that of the others; without OXPHOS calls three.
     """
-    panels = _panels(sums, answers)
+    panels = _panels(sums, answers, counted)
     rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(_WIDTH_IN, 0.5 + 2.7 * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -59,7 +64,11 @@ def colours_of(sums: Sequence[RegionSums]) -> dict[str, str]:
 
 
 def draw_below_each_other(
-    figure: Figure, sums: Sequence[RegionSums], answers: Sequence[Answer], colours: dict[str, str]
+    figure: Figure,
+    sums: Sequence[RegionSums],
+    answers: Sequence[Answer],
+    counted: NDArray[np.bool_],
+    colours: dict[str, str],
 ) -> None:
     """Draw the same panels into a narrow figure, such as that of a dock; without letters and legend.
 
@@ -67,25 +76,25 @@ def draw_below_each_other(
     ----------
     figure : Figure
         Is emptied first.
-    sums, answers
+    sums, answers, counted
         As for `relevance_figure`.
     colours : dict of str
         By method.
     """
     figure.clear()
-    panels = _panels(sums, answers)
+    panels = _panels(sums, answers, counted)
     for number, (draw, of_what) in enumerate(panels):
         draw(figure.add_subplot(len(panels), 1, number + 1), of_what, colours)
 
 
 def _panels(
-    sums: Sequence[RegionSums], answers: Sequence[Answer]
+    sums: Sequence[RegionSums], answers: Sequence[Answer], counted: NDArray[np.bool_]
 ) -> list[tuple[Callable[..., None], Sequence[Any]]]:
     status = [answer for answer in answers if answer.question == STATUS and "ratio" in answer.values]
     proteins = [answer for answer in answers if answer.question == PROTEIN and answer.values]
     panels: list[tuple[Callable[..., None], Sequence[Any]]] = [(_compartments, sums)]
     panels += [(_proteins, proteins)] if proteins else []
-    panels += [(_lorenz, sums)]
+    panels += [(partial(_lorenz, counted=counted), sums)]
     panels += [(_status, status)] if status else []
     return [(_tidy(draw), of_what) for draw, of_what in panels]
 
@@ -130,14 +139,16 @@ def _proteins(axes: Any, answers: Sequence[Answer], colours: dict[str, str]) -> 
     axes.set_xlabel("% of the positive relevance in fibres", fontsize=8)
 
 
-def _lorenz(axes: Any, sums: Sequence[RegionSums], colours: dict[str, str]) -> None:
+def _lorenz(
+    axes: Any, sums: Sequence[RegionSums], colours: dict[str, str], *, counted: NDArray[np.bool_]
+) -> None:
     for each in sums:
         fibres = each.fibres()
-        seen = fibres.explained > 0
+        seen = (fibres.explained > 0) & counted
         share, relevance = lorenz(fibres.positive[seen, -1])
         axes.plot(100 * share, 100 * relevance, color=colours[each.method], linewidth=1.5)
     share, area = lorenz(fibres.explained[seen])
-    axes.plot(100 * share, 100 * area, color="0.4", linewidth=1, linestyle=":", label="fibre area")
+    axes.plot(100 * share, 100 * area, color="0.5", linewidth=1.2, linestyle=":", label="fibre area")
     axes.axhline(50, color="0.8", linewidth=0.8, zorder=0)
     axes.set_xlabel("% of the fibres, most relevant first", fontsize=8)
     axes.set_ylabel("% of their positive relevance", fontsize=8)

@@ -38,7 +38,7 @@ def trust_figure(
     Parameters
     ----------
     table : pandas.DataFrame
-        ``method, score, value, low, high, fails_sanity``: a row a method and score.
+        ``method, score, value, low, high, patches, seeds, fails_sanity``: a row a method and score.
     curves : pandas.DataFrame
         ``method, curve, share, value``: a row a point.
     title : str
@@ -66,6 +66,8 @@ def trust_figure(
         _dots(axes, own, methods, failed, baselines)
         better = "→ better" if SCORES[name].better == "higher" else "← better"
         axes.set_title(f"{SCORES[name].title}  {better}", fontsize=7, loc="left")
+        if (seeds := own["seeds"].max()) > 0:
+            axes.set_xlabel(f"{seeds} draws in each patch", fontsize=6)
         if number % _ACROSS:
             axes.set_yticklabels([])
     for number, name in enumerate(drawn):
@@ -80,7 +82,9 @@ def trust_figure(
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=6)
     said = f"{title}; " if title else ""
     failing = f"; orange: {FAILS}" if failed else ""
-    figure.suptitle(f"{said}means over patches with 95 % intervals{failing}", fontsize=8)
+    figure.suptitle(
+        f"{said}means over up to {table['patches'].max()} patches with 95 % intervals{failing}", fontsize=8
+    )
     return figure
 
 

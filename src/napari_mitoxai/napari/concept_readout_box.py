@@ -66,7 +66,7 @@ class ConceptReadoutBox(TaskPanel):
 
     def _has_axes(self) -> bool:
         run = self._state.run
-        return run is not None and bool(run.metrics.get("concepts"))
+        return run is not None and bool(run.concepts)
 
     def _on_run(self, run: "RunSummary | None") -> None:
         self._missing.setVisible(not self._has_axes())

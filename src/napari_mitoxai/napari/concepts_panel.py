@@ -128,11 +128,7 @@ class ConceptsPanel(TaskPanel):
         return self._state.section is not None
 
     def _has_fibres(self) -> bool:
-        return self._fibres() is not None
-
-    def _fibres(self) -> Any:
-        section = self._state.section
-        return None if section is None else self._state.layers_of(section, "fibres").get("fibres")
+        return self._state.fibres is not None
 
     def _on_run(self, run: Any) -> None:
         if run is not None:
@@ -149,7 +145,7 @@ class ConceptsPanel(TaskPanel):
         text = ""
         if self._state.section is None:
             text = "Open a section first: drop a file on the window, or use the Section tab."
-        elif self._fibres() is None:
+        elif self._state.fibres is None:
             text = "Draw shapes, or find fibres on the Fibres tab to name some of them."
         self._missing.setText(text)
         self._missing.setVisible(bool(text))
@@ -192,12 +188,12 @@ class ConceptsPanel(TaskPanel):
         self._show()
 
     def _add_fibres(self, fibres: list[int]) -> None:
-        found = fibre_places(np.asarray(self._fibres().data), fibres)
+        found = fibre_places(np.asarray(self._state.fibres.data), fibres)
         self._add([(y, x, f"fibre {fibre}") for fibre, (y, x) in found.items()])
 
     def _add_selected(self) -> None:
         self._concept()
-        chosen = selected_in(self._fibres())
+        chosen = selected_in(self._state.fibres)
         if not chosen:
             raise MitoxaiError(
                 "No fibre is selected: Shift-click fibres on the Fibres tab, or choose some in the plot of the OXPHOS tab."
@@ -206,7 +202,7 @@ class ConceptsPanel(TaskPanel):
 
     def _add_where(self) -> None:
         self._concept()
-        features, text = self._fibres().features, self._where.text().strip()
+        features, text = self._state.fibres.features, self._where.text().strip()
         if not text:
             raise MitoxaiError("There is no condition: write one, as NDUFB8_z < -3.")
         if "index" not in features:
@@ -219,7 +215,7 @@ class ConceptsPanel(TaskPanel):
     def _draw(self) -> None:
         section = self._state.section
         if section is not None:
-            start_drawing(self._state, section, "concept")
+            start_drawing(self._state, section, "drawn")
 
     def _add_shapes(self) -> None:
         section = self._state.section
@@ -227,8 +223,12 @@ class ConceptsPanel(TaskPanel):
         concept, layer = self._concept(), shapes_on_top(self._state)
         outlines = outlines_in(layer, section)
         assert layer is not None
-        used = layer.features["concept"].astype(str).tolist() if "concept" in layer.features else []
-        used += [""] * (len(outlines) - len(used))
+        noted = layer.features["concept"].astype(str).tolist() if "concept" in layer.features else []
+        noted += [""] * (len(outlines) - len(noted))
+        there = {
+            example.concept for example in self._examples
+        }  # a concept that was removed gives its shapes back
+        used = [name if name in there else "" for name in noted]
         if all(used):
             raise MitoxaiError("All drawn shapes are in the set already: draw another one first.")
         step = float(self.form.field("patch_size").value()) / 2

@@ -1,6 +1,7 @@
 """Correcting fibres by hand: select, merge, split, delete, class, undo, save."""
 
 import zlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -34,8 +35,10 @@ from napari_mitoxai.napari.styles import FIBRE_OUTLINE
 from napari_mitoxai.napari.top import wrapped
 
 _SELECTED = (1.0, 0.85, 0.1, 1.0)
+_WIDE = 3  # pixels of the outlines while fibres are selected: one alone is lost in the membrane
 _CUT = "cut"
 _BY_HAND = "classes_by_hand"
+_KEPT = 100  # changes; napari keeps as many of pixels
 
 
 def classes_by_hand(layer: Any) -> dict[int, str]:
@@ -46,11 +49,10 @@ def classes_by_hand(layer: Any) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class _Step:
-    """What undoing takes back beside pixels."""
+    """A change that can be taken back."""
 
-    pixels: int  # changes of pixels there were, this one with them
-    with_pixels: bool
-    classes: dict[int, str]  # by hand, before
+    with_pixels: bool  # which napari takes back
+    classes: dict[int, str]  # by hand, on the other side of the change
 
 
 class FibreEditor(QGroupBox):
@@ -63,7 +65,8 @@ class FibreEditor(QGroupBox):
         self._layer: Any = None
         self._saved = 0
         self._selected: list[int] = []
-        self._steps: list[_Step] = []
+        self._done: deque[_Step] = deque(maxlen=_KEPT)
+        self._undone: deque[_Step] = deque(maxlen=_KEPT)
         self._about = wrapped(
             "Shift-click fibres to select them. Paint and erase with napari's tools for labels.",
             "how_to_edit",
@@ -85,7 +88,12 @@ class FibreEditor(QGroupBox):
             ),
             ("Split", "split", self._draw_cut, "Draw a line across a fibre: it becomes two."),
             ("Delete", "delete", self._delete, "Remove the selected fibres."),
-            ("Undo", "undo", self._undo, "Take back the last change, of classes too; Ctrl+Z does the same."),
+            (
+                "Undo",
+                "undo",
+                self._undo,
+                "Take back the last change, of classes too, as Ctrl+Z does; Ctrl+Shift+Z does it again.",
+            ),
         )
         for index, (text, name, action, tip) in enumerate(buttons):
             grid.addWidget(_button(text, name, action, tip), index // 2, index % 2)
@@ -124,12 +132,17 @@ class FibreEditor(QGroupBox):
             return
         if self._layer is not None and self._on_press in self._layer.mouse_drag_callbacks:
             self._layer.mouse_drag_callbacks.remove(self._on_press)
+            self._layer.events.paint.disconnect(self._on_pixels)
         self._layer = layer
-        self._selected, self._steps = [], []
+        self._selected = []
+        self._done.clear()
+        self._undone.clear()
         self.setVisible(layer is not None)
         if layer is not None:
             layer.mouse_drag_callbacks.append(self._on_press)
+            layer.events.paint.connect(self._on_pixels)
             layer.bind_key("Control-Z", lambda _: self._undo(), overwrite=True)  # classes too
+            layer.bind_key("Control-Shift-Z", lambda _: self._redo(), overwrite=True)
             self._saved = self._state_now()
             self._show_selection()
 
@@ -161,6 +174,7 @@ class FibreEditor(QGroupBox):
         else:
             colours: dict[Any, Any] = {None: FIBRE_OUTLINE, 0: (0, 0, 0, 0)}
             self._layer.colormap = direct_colormap(colours | dict.fromkeys(self._selected, _SELECTED))
+            self._layer.contour = _WIDE if self._selected else 1
         self._show_selection()
 
     def _on_press(self, layer: Any, event: Any) -> None:
@@ -184,14 +198,11 @@ class FibreEditor(QGroupBox):
     # --- editing --------------------
 
     def _apply(self, edit: Edit) -> None:
-        before = dict(self._by_hand())
-        for fibre in edit.changed:  # a new one may have the number of one that was deleted, but not its class
-            if not (self._layer.data == fibre).any():
-                self._by_hand().pop(fibre, None)
+        new = [fibre for fibre in edit.changed if not (self._layer.data == fibre).any()]
         self._layer.data_setitem(edit.where, edit.values)
-        self._steps.append(_Step(self._pixel_changes(), True, before))
-        there = [fibre for fibre in edit.changed if (self._layer.data == fibre).any()]
-        self.select(there)
+        for fibre in new:  # it may have the number of one that was deleted, but not its class
+            self._by_hand().pop(fibre, None)
+        self.select([fibre for fibre in edit.changed if (self._layer.data == fibre).any()])
 
     def _merge(self) -> None:
         self._apply(merge(self._layer.data, self._selected))
@@ -199,25 +210,35 @@ class FibreEditor(QGroupBox):
     def _delete(self) -> None:
         self._apply(delete(self._layer.data, self._selected))
 
-    def _pixel_changes(self) -> int:
-        return len(self._layer._undo_history)  # napari keeps it to itself
+    def _on_pixels(self, _: Any) -> None:
+        """Whoever changed pixels, a button or a tool of napari."""
+        self._note(with_pixels=True)
+
+    def _note(self, *, with_pixels: bool) -> None:
+        self._done.append(_Step(with_pixels, dict(self._by_hand())))
+        self._undone.clear()
 
     def _undo(self) -> None:
-        changes = self._pixel_changes()
-        self._steps = [step for step in self._steps if step.pixels <= changes]
-        # paint has no step of its own
-        step = self._steps.pop() if self._steps and self._steps[-1].pixels == changes else None
-        if step is None or step.with_pixels:
-            self._layer.undo()
-        if step is not None:
-            self._by_hand().clear()
-            self._by_hand().update(step.classes)
+        self._go(self._done, self._undone, self._layer.undo)
+
+    def _redo(self) -> None:
+        self._go(self._undone, self._done, self._layer.redo)
+
+    def _go(self, steps: deque[_Step], others: deque[_Step], pixels: Callable[[], None]) -> None:
+        if not steps:
+            return
+        step = steps.pop()
+        others.append(_Step(step.with_pixels, dict(self._by_hand())))
+        if step.with_pixels:
+            pixels()
+        self._by_hand().clear()
+        self._by_hand().update(step.classes)
         self.select([])
 
     def _set_class(self) -> None:
         if not self._selected:
             raise MitoxaiError("No fibre is selected: Shift-click on one first.")
-        self._steps.append(_Step(self._pixel_changes(), False, dict(self._by_hand())))
+        self._note(with_pixels=False)
         self._by_hand().update(dict.fromkeys(self._selected, self._kind.currentText()))
         self._show_selection()
 
@@ -252,8 +273,16 @@ class FibreEditor(QGroupBox):
 
     # --- saving --------------------
 
-    def save(self, out: Path, *, pixel_size_um: float, section: Path, overwrite: bool) -> None:
-        """Write the labels and the class of each fibre in the background.
+    def save(
+        self,
+        out: Path,
+        *,
+        pixel_size_um: float,
+        section: Path,
+        overwrite: bool,
+        on_done: Callable[[], None],
+    ) -> None:
+        """Write the labels and the class of each fibre in the background, then call `on_done`.
 
         Raises
         ------
@@ -285,6 +314,7 @@ class FibreEditor(QGroupBox):
                 self._saved = state
             layer.metadata[METADATA_KEY]["source"] = str(out)
             self._selection.setText(f"Saved as {escape(out.name)}, with the classes in {escape(table.name)}.")
+            on_done()
 
         self._state.runner.run("Saving fibres", work, on_done=done)
 

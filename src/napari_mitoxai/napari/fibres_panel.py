@@ -1,5 +1,6 @@
 """The Fibres tab: the muscle fibres of the section in use as labels beside its channels."""
 
+import re
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ class FibresPanel(TaskPanel):
 
     def _on_section(self, section: Section | None) -> None:
         self._missing.setVisible(section is None)
+        self._result.clear()  # of the section before
         channels = self.form.field("channels")
         assert isinstance(channels, CheckListField)
         if section is None:
@@ -167,4 +169,9 @@ class FibresPanel(TaskPanel):
                 pixel_size_um=section.pixel_size_um,
                 section=section.path,
                 overwrite=chosen.overwrite,
+                on_done=lambda: self._suggest_after(chosen.out),
             )
+
+    def _suggest_after(self, saved: Path) -> None:
+        """A name for what is changed after this file was saved."""
+        self.form.set_values({"out": suggest(saved, re.sub(r"_\d+$", "", saved.stem), saved.suffix)})

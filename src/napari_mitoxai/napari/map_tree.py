@@ -133,7 +133,7 @@ class MapTree(QWidget):
 
     def refresh(self) -> None:
         """Look which stores the window shows."""
-        known, shown = self.stores(), list(dict.fromkeys([*self._shown(), *self._added]))
+        known, shown = self.stores(), list(dict.fromkeys([*stores_shown(self._state), *self._added]))
         if known == shown:
             return
         ticked = set(self.chosen())
@@ -149,19 +149,6 @@ class MapTree(QWidget):
             item
             for place in range(self._tree.topLevelItemCount())
             if (item := self._tree.topLevelItem(place))
-        ]
-
-    def _shown(self) -> list[str]:
-        viewer = self._state.viewer
-        every = [facts_of(layer) for layer in viewer.layers] if viewer is not None else []
-        return [
-            facts.source
-            for facts in reversed(every)
-            if facts is not None
-            and facts.kind == "map"
-            and facts.what != PROBABILITY
-            and facts.source
-            and not Path(facts.source).name.startswith(".")  # still being made
         ]
 
     def _add_store(self, path: str, ticked: set[Chosen], *, new: bool) -> None:
@@ -198,6 +185,22 @@ class MapTree(QWidget):
             self.add(path)
         except MitoxaiError as error:
             show_error(str(error))
+
+
+def stores_shown(state: WindowState) -> list[str]:
+    """The stores whose maps are in the window, each once, those on top first; not those that are still being made."""
+    viewer = state.viewer
+    every = [facts_of(layer) for layer in viewer.layers] if viewer is not None else []
+    stores = [
+        facts.source
+        for facts in reversed(every)
+        if facts is not None
+        and facts.kind == "map"
+        and facts.what != PROBABILITY
+        and facts.source
+        and not Path(facts.source).name.startswith(".")
+    ]
+    return list(dict.fromkeys(stores))
 
 
 def _children(item: QTreeWidgetItem) -> list[QTreeWidgetItem]:

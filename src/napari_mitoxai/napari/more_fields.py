@@ -56,6 +56,7 @@ class CheckListField(Field):
     def __init__(self, choices: Choices, rows: int = 6) -> None:
         super().__init__()
         self._list = QListWidget()
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # it would hide a row
         self._rows = rows
         self.set_choices(choices)
         self._list.itemChanged.connect(lambda _: self.changed.emit())

@@ -403,7 +403,7 @@ class OxphosPanel(TaskPanel):
         except MitoxaiError as error:
             show_info(str(error))
             return
-        show_info(f"{sum(wanted)} fibres are in {path}.")
+        show_info(f"The selected fibres ({sum(wanted)}) are in {path}.")
 
 
 def _told(rows: Any, subject: str) -> str:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from napari.utils.theme import get_theme
+from numpy.typing import NDArray
 
 from napari_mitoxai.fibres.answers import Answer
 from napari_mitoxai.fibres.relevance import RegionSums
@@ -19,12 +21,14 @@ class RelevanceCanvas(FigureCanvasQTAgg):
     def __init__(self) -> None:
         super().__init__(Figure(figsize=(3.3, 6.0), layout="constrained"))
         self.setObjectName("relevance_plot")
-        self._shown: tuple[Sequence[RegionSums], Sequence[Answer], str] | None = None
+        self._shown: tuple[Sequence[RegionSums], Sequence[Answer], NDArray[np.bool_], str] | None = None
         self._theme = "dark"
 
-    def show_map(self, sums: RegionSums, answers: Sequence[Answer], colour: str) -> None:
-        """Show a map's numbers in the colour of its method."""
-        self._shown = [sums], answers, colour
+    def show_map(
+        self, sums: RegionSums, answers: Sequence[Answer], counted: NDArray[np.bool_], colour: str
+    ) -> None:
+        """Show a map's numbers, of the fibres that are counted, in the colour of its method."""
+        self._shown = [sums], answers, counted, colour
         self._draw()
 
     def set_theme(self, theme: str) -> None:
@@ -35,8 +39,8 @@ class RelevanceCanvas(FigureCanvasQTAgg):
     def _draw(self) -> None:
         if self._shown is None:
             return
-        sums, answers, colour = self._shown
-        draw_below_each_other(self.figure, sums, answers, {sums[0].method: colour})
+        sums, answers, counted, colour = self._shown
+        draw_below_each_other(self.figure, sums, answers, counted, {sums[0].method: colour})
         theme = get_theme(self._theme)
         back, ink = theme.background.as_hex(), theme.text.as_hex()
         self.figure.set_facecolor(back)

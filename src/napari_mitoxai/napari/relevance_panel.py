@@ -17,7 +17,9 @@ from napari_mitoxai.napari.fibre_editor import classes_by_hand
 from napari_mitoxai.napari.fibre_legend import FibreLegend
 from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres, coloured_by, put_table
 from napari_mitoxai.napari.fields import choice_box
+from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.forms import Form
+from napari_mitoxai.napari.groups_box import GroupsBox
 from napari_mitoxai.napari.layers import facts_of
 from napari_mitoxai.napari.panel import TaskPanel
 from napari_mitoxai.napari.places import suggest
@@ -30,7 +32,17 @@ if TYPE_CHECKING:
     from napari_mitoxai.tasks.fibre_relevance import FibreRelevance
     from napari_mitoxai.tasks.measure_maps import MapsResult
 
-_ASKED = ("out", "calls", "keep_all", "membrane_um", "submembrane_um", "gap_um", "draws", "overwrite")
+_ASKED = (
+    "out",
+    "calls",
+    "figure",
+    "keep_all",
+    "membrane_um",
+    "submembrane_um",
+    "gap_um",
+    "draws",
+    "overwrite",
+)
 ENRICHMENT, SHARE = "enrichment", "share of relevance"
 
 
@@ -45,7 +57,9 @@ class RelevancePanel(TaskPanel):
         self._missing = wrapped(name="what_is_missing")
         self._maps = choice_box("maps")
         others = [name for name in MeasureParameters.model_fields if name not in _ASKED]
-        self.form = Form(MeasureParameters, leave_out=others, browse={"out": "save", "calls": "open"})
+        self.form = Form(
+            MeasureParameters, leave_out=others, browse={"out": "save", "calls": "open", "figure": "save"}
+        )
         self.form.add_row("Maps", self._maps)
         self._method, self._channel, self._colour = (
             choice_box("method"),
@@ -73,6 +87,8 @@ class RelevancePanel(TaskPanel):
             )
         )
         self.add(self._shown)
+        self._groups = GroupsBox(state)
+        self.add(folded("Compare groups", "groups", self._groups))
         self._column.addStretch(1)
         self._shown.setVisible(False)
         self._method.currentTextChanged.connect(lambda _: self._show_method())
@@ -175,6 +191,7 @@ class RelevancePanel(TaskPanel):
             notes = [escape(note) for note in result.notes]
             self._kept.setText("<br>".join([*notes, f"Kept in {escape(result.table.name)} and beside it."]))
             self._kept.setToolTip(str(result.table))
+            self._groups.tables.add(result.table)
             self._show_results()
             if self._state.section is section:
                 self.form.set_values({"out": suggest(section.path, f"{section.name}_relevance", ".csv")})
@@ -245,7 +262,7 @@ class RelevancePanel(TaskPanel):
                 lines.append(f"<b>{escape(asked)}</b><br>" + "<br>".join(map(escape, said)))
         self._answers.setText("<br>".join(lines))
         sums = next(each for each in found.sums if each.method == method)
-        canvas.show_map(sums, own, colours_of(found.sums)[method])
+        canvas.show_map(sums, own, found.counted, colours_of(found.sums)[method])
         kept = self._channel.currentText()
         self._channel.blockSignals(True)
         self._channel.clear()

@@ -13,6 +13,7 @@ from napari_mitoxai.napari.libraries import load_libraries
 
 # the orange of the learning curve's validation: seen on dark and on light
 OPTIMISTIC = '<b><span style="color:#e69f00">⚠ Optimistic</span></b>'
+_SHARES = 10  # channels of a blend that are listed
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class RunSummary:
         Whether it was trained on what lies inside fibres, and has to be asked about the same.
     mixing : int
         Images that it blends its channels to; 0 for none.
+    concepts : tuple of str
+        Those that axes of it were turned to; empty for a network without such axes.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class RunSummary:
     history: list[dict[str, float]]
     inside_fibres: bool = False
     mixing: int = 0
+    concepts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -100,6 +104,7 @@ def load_run(path: Path, progress: ProgressCallback, cancel: CancelToken) -> Run
         _history(folder / "history.csv"),
         bool(checkpoint.provenance.get("parameters", {}).get("mask")),
         checkpoint.mixing,
+        checkpoint.whitening.concepts if checkpoint.whitening is not None else (),
     )
 
 
@@ -154,6 +159,10 @@ def verdict_html(metrics: dict[str, Any], classes: list[str]) -> str:
         parts.append(_confusion_table(scores["confusion_matrix"], over))
     if calls := metrics.get("subject_calls"):
         parts.append(_calls_table(calls, classes))
+    if mixing := metrics.get("mixing"):
+        parts.append(_shares_table(mixing["channels"]))
+    if concepts := metrics.get("concepts"):
+        parts.append(_axes_table(concepts))
     notes = "<br>".join(escape(note) for note in metrics.get("notes", ()))
     return "".join(parts) + (f"<p>{notes}</p>" if notes else "")
 
@@ -202,6 +211,27 @@ def _calls_table(calls: list[dict[str, Any]], classes: list[str]) -> str:
         for call in calls
     ]
     return _table(["subject", "group", "call", f"p({escape(classes[-1])})", "patches"], rows)
+
+
+def _shares_table(channels: list[dict[str, Any]]) -> str:
+    rows = [
+        [escape(row["channel"]), f"{100 * row['weight_x_sd']:.1f} %", "" if row.get("weight_x_sd_sd") is None else f"{100 * row['weight_x_sd_sd']:.1f} %"]
+        for row in channels[:_SHARES]
+    ]  # fmt: skip
+    return _table(["channel", "share of the blend", "SD over folds"], rows)
+
+
+def _axes_table(concepts: list[dict[str, Any]]) -> str:
+    rows = [
+        [
+            escape(row["concept"]),
+            row["layer"],
+            "" if row["auc"] is None else f"{row['auc']:.2f}",
+            row["subjects"],
+        ]
+        for row in concepts
+    ]
+    return _table(["axis of", "layer", "purity", "subjects"], rows)
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

@@ -140,7 +140,9 @@ class WindowState(QObject):
         order = ("panorama", "channel", "blend", "map", "fibres", "preview", "concepts")
         for index, other in enumerate(layers):
             facts = facts_of(other)
-            if mine is not None and facts is not None and order.index(facts.kind) > order.index(mine.kind):
+            if mine is None or facts is None or facts.path != mine.path:
+                continue  # another section lies below or above as a whole
+            if order.index(facts.kind) > order.index(mine.kind):
                 layers.move(layers.index(layer), index)
                 return
 

@@ -4,15 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QPixmap, QResizeEvent
-from qtpy.QtWidgets import QLabel, QSizePolicy, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_mitoxai.common import CancelToken, ProgressCallback
 from napari_mitoxai.models.registry import available
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.libraries import load_libraries
 from napari_mitoxai.napari.panel import TaskPanel
+from napari_mitoxai.napari.picture import Picture
 from napari_mitoxai.napari.places import suggest
 from napari_mitoxai.napari.protocol_chooser import ProtocolChooser
 from napari_mitoxai.napari.state import WindowState
@@ -133,7 +132,7 @@ class SweepResults(QWidget):
         self.table.setObjectName("sweep_table")
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setWordWrap(True)
-        self._plot = _Picture()
+        self._plot = Picture("sweep_plot")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.table)
@@ -172,30 +171,3 @@ def _cells(row: dict[str, Any]) -> list[str]:
     if random and spread is not None:
         random += f" (SD {100 * spread:.1f} %)"
     return [row["channels"], row["architecture"], percent("subject_accuracy"), interval, p, random]
-
-
-class _Picture(QLabel):
-    """A picture as wide as the dock."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setObjectName("sweep_plot")
-        self._whole = QPixmap()
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-
-    def show_file(self, path: Path) -> None:
-        """Show a picture from the disk."""
-        self._whole = QPixmap(str(path))
-        self.setToolTip(str(path))
-        self._fit()
-
-    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Keep its proportions."""
-        super().resizeEvent(event)
-        self._fit()
-
-    def _fit(self) -> None:
-        if not self._whole.isNull() and self.width() > 0:
-            shown = self._whole.scaledToWidth(self.width(), Qt.TransformationMode.SmoothTransformation)
-            self.setPixmap(shown)
-            self.setFixedHeight(shown.height())

@@ -10,6 +10,7 @@ from napari_mitoxai.cohort import TABLE, Cohort, read_cohort
 from napari_mitoxai.common import CancelToken, MitoxaiError, Progress, ProgressCallback
 from napari_mitoxai.imc import Panel
 from napari_mitoxai.napari.call_box import CallBox
+from napari_mitoxai.napari.channels_box import ChannelsBox
 from napari_mitoxai.napari.folded import folded
 from napari_mitoxai.napari.forms import Form
 from napari_mitoxai.napari.leakage_box import LeakageBox
@@ -79,6 +80,7 @@ class TrainPanel(TaskPanel):
         sweep = SweepBox(state, self.form, self.protocol, self._ready)
         self.add(folded("Leakage check", "leakage_part", leakage))
         self.add(folded("Sweep", "sweep_part", sweep))
+        self.add(folded("Which channels matter", "channels_part", ChannelsBox(state)))
         self._column.addStretch(1)
         self.form.field("cohort").changed.connect(self._on_cohort_path)
         self.form.changed.connect(self._on_form)

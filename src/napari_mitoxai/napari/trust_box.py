@@ -22,16 +22,16 @@ from napari_mitoxai.napari.top import wrapped
 from napari_mitoxai.tasks.trust import TrustParameters, TrustResult
 from napari_mitoxai.tasks.trust import run as judge
 from napari_mitoxai.trust.checks import CHECKS, SCORES
-from napari_mitoxai.trust.recorded import ARROWS, FAILS, read_scores, sanity_failures
+from napari_mitoxai.trust.recorded import ARROWS, FAILS, in_numbers, read_scores, rests_on, sanity_failures
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ASKED = ("out", "checks", "patches", "fill", "region", "steps", "values", "seeds", "overwrite")
-# a column each: what fits, one of every kind; all others are in the table that is written
-_SHOWN = {"deletion": "Del.", "insertion": "Ins.", "road": "ROAD", "randomisation_rank": "Rand."}
+# a column each: what fits with its interval, one of every kind; all others are in the table that is written
+_SHOWN = {"deletion": "Deletion", "road": "ROAD", "randomisation_rank": "Random"}
 _FAILED = QColor("#e8762c")  # seen on dark and on light
-_ROW = 24  # pixels
+_ROW = 36  # pixels: a number and its interval
 
 
 class TrustBox(TaskPanel):
@@ -197,8 +197,10 @@ def _score_table() -> QTableWidget:
         header.setMinimumSectionSize(30)
     if rows is not None:
         rows.setDefaultSectionSize(_ROW)
-        rows.setMaximumWidth(130)
-    table.setStyleSheet("QTableWidget {font-size: 11px} QHeaderView::section {font-size: 11px; padding: 2px}")
+        rows.setMaximumWidth(100)
+    table.setStyleSheet(
+        "QTableWidget {font-size: 10px} QTableWidget::item {padding: 0} QHeaderView::section {font-size: 10px; padding: 1px}"
+    )
     table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     return table
@@ -230,18 +232,18 @@ def _cell(row: "dict[Any, Any] | None", *, failed: bool) -> QTableWidgetItem:
         empty.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
         empty.setToolTip("Not checked." if row is None else "No number: the maps of these patches are empty.")
         return empty
-    item = QTableWidgetItem(f"{row['value']:.2f}")
+    interval = f"\n{row['low']:.2f}…{row['high']:.2f}" if row["low"] == row["low"] else ""
+    item = QTableWidgetItem(f"{row['value']:.2g}{interval}")
     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
-    interval = f", 95 % interval {row['low']:.3f} to {row['high']:.3f}" if row["low"] == row["low"] else ""
-    item.setToolTip(f"{row['value']:.3f}{interval}, {row['patches']} patches")
+    item.setToolTip(f"{in_numbers(row)}; {rests_on(row)}")
     if failed:
         item.setForeground(_FAILED)
     return item
 
 
 def _in_words(scores: "pd.DataFrame", failures: set[str]) -> str:
-    over = f"Means over up to {scores['patches'].max()} patches"
-    lines = [f"{over}; arrows show what is better, random is chance. Point at a number for its interval."]
+    over = f"Means over up to {scores['patches'].max()} patches, with 95 % intervals"
+    lines = [f"{over}; arrows show what is better, random is chance. Point at a number for what it rests on."]
     judged = sorted(failures - {"edge_detector"})
     if judged:
         said = FAILS if len(judged) == 1 else FAILS.replace("fails", "fail")

@@ -234,7 +234,7 @@ def _write(
         },
         "provenance": {"software": software(), "started": now(), "parameters": parameters.model_dump(mode="json")},
     }  # fmt: skip
-    text = f"{shas} {parameters.scaled_by} {sorted(sources)}"
+    text = f"{[store.info['fingerprint'] for store in stores]} {parameters.scaled_by} {sorted(sources)}"
     info["fingerprint"] = hashlib.sha256(text.encode()).hexdigest()
     entries = {
         method: {

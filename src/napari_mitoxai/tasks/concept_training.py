@@ -150,7 +150,7 @@ def purity_of(
 
 
 def purity_over(models: Sequence[Sequence[Row]]) -> list[Row]:
-    """Mean and spread of purities over folds, a row a layer, concept and use of the subjects.
+    """Mean and spread of purities over folds or seeds, a row a layer, concept and use of the subjects.
 
     Returns
     -------

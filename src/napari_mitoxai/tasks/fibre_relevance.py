@@ -43,12 +43,15 @@ class FibreRelevance:
         Area of a map pixel.
     answers : list of Answer
         In sentences.
+    counted : ndarray of bool (fibres,)
+        The fibres that count in them.
     """
 
     sums: list[RegionSums]
     nulls: Sequence[NullResult | None]
     map_pixel_um2: float
     answers: list[Answer]
+    counted: NDArray[np.bool_]
 
     def fibres(self) -> "pd.DataFrame":
         """One row a fibre, method and channel."""
@@ -134,7 +137,8 @@ def relevance_in_fibres(
             progress=progress,
             cancel=cancel,
         )
-    return FibreRelevance(sums, nulls, grid.scale_um**2, answers(sums, nulls, divided, analysable))
+    said = answers(sums, nulls, divided, analysable)
+    return FibreRelevance(sums, nulls, grid.scale_um**2, said, analysable)
 
 
 def check_maps(section: "Section", store: "MapStore") -> None:

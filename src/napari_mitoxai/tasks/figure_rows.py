@@ -17,7 +17,7 @@ from napari_mitoxai.tasks.figure_fibres import coloured
 from napari_mitoxai.tasks.figure_inputs import Inputs, factor_of
 from napari_mitoxai.tasks.figure_plots import plot_cell
 from napari_mitoxai.tasks.figure_window import cut_to, map_extent, window_of
-from napari_mitoxai.trust.recorded import FAILS
+from napari_mitoxai.trust.recorded import FAILS, in_numbers, rests_on
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -316,8 +316,8 @@ class _Opened:
             if not len(own):
                 told.append(f"{name}: not computed")
                 continue
-            value, low, high = own[["value", "low", "high"]].to_numpy(float)[0]
-            told.append(f"{name} {value:.2g}" + (f" ({low:.2g} to {high:.2g})" if low == low else ""))
+            row = own.iloc[0].to_dict()
+            told.append(f"{name} {in_numbers(row, 2)}, {rests_on(row)}")
         return "; ".join(told)
 
     def _fibres(self, panel: Panel) -> FibreCell:

@@ -138,7 +138,7 @@ def measure_with_maps(
     if apart.any():
         notes.append(
             f"{apart.sum():,} of {len(table):,} fibres are not analysable by their class, or next to empty, and do not count in the answers "
-            "on fibres; Keep all fibres (--keep-all) counts them too."
+            "on fibres. Keep all fibres (--keep-all) counts them too."
         )
     found = relevance_in_fibres(
         section,
@@ -199,7 +199,7 @@ def _draw(found: FibreRelevance, name: str, parameters: MeasureParameters) -> No
     from napari_mitoxai.figures.saving import save_figure
 
     assert parameters.figure is not None
-    figure = relevance_figure(found.sums, found.answers, title=name)
+    figure = relevance_figure(found.sums, found.answers, found.counted, title=name)
     save_figure(figure, parameters.figure, overwrite=parameters.overwrite)
 
 

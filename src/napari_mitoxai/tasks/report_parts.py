@@ -137,23 +137,30 @@ def _maps(found: Found, draw_maps: bool) -> ReportPart:
 
 def _scores_table(scores: "pd.DataFrame", store: "MapStore") -> ReportTable:
     """A row a method, a column a score: mean and interval."""
+    from napari_mitoxai.trust.recorded import in_numbers, rests_on
+
     names = list(dict.fromkeys(scores["score"]))
-    better = dict(zip(scores["score"], scores["better"], strict=True))
+    fullest = {
+        name: scores.loc[scores.loc[scores["score"] == name, "patches"].idxmax()].to_dict() for name in names
+    }
     rows = []
     for method in dict.fromkeys(scores["method"]):
         own = scores[scores["method"] == method]
         cells: list[Any] = [store.title(method) if method in store.methods else method]
         for name in names:
-            row = own[own["score"] == name][["value", "low", "high"]].to_numpy(float)
-            if not len(row):
+            found = own[own["score"] == name]
+            if found.empty:
                 cells.append(None)
                 continue
-            value, low, high = row[0]
-            cells.append(f"{value:.3g}" + (f" ({low:.3g} to {high:.3g})" if low == low else ""))
+            row = found.iloc[0].to_dict()
+            fewer = f"; {row['patches']} patches" if row["patches"] < fullest[name]["patches"] else ""
+            cells.append(f"{in_numbers(row)}{fewer}")
         rows.append(cells)
-    patches = scores["patches"].max()
-    columns = ["method", *(f"{name} ({better[name]} is better)" for name in names)]
-    return ReportTable(columns, rows, f"Trust scores with 95 % intervals, over up to {patches} patches")
+    columns = [
+        "method",
+        *(f"{name} ({row['better']} is better; {rests_on(row)})" for name, row in fullest.items()),
+    ]
+    return ReportTable(columns, rows, "Trust scores: means over patches with 95 % intervals")
 
 
 def _drawn_maps(store: "MapStore") -> tuple[list[ReportPicture], str]:

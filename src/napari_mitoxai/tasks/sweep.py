@@ -88,6 +88,8 @@ class SweepResult:
         Runs that could not be trained, and why.
     mixing : Path, optional
         CSV with a row a channel of each configuration and split, where channels are mixed: mean and spread over seeds.
+    purity : Path, optional
+        CSV with a row a concept, layer and use of the subjects of each configuration and split, where it is trained towards concepts.
     """
 
     folder: Path
@@ -97,6 +99,7 @@ class SweepResult:
     rows: list[dict[str, Any]]
     failed: dict[str, str]
     mixing: Path | None = None
+    purity: Path | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -125,7 +128,7 @@ def run(
     progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
     from napari_mitoxai.cohort import read_cohort
     from napari_mitoxai.figures.sweep_plot import draw_sweep
-    from napari_mitoxai.tasks.sweep_table import ranked, shares_over_seeds, write_table
+    from napari_mitoxai.tasks.sweep_table import purity_over_seeds, ranked, shares_over_seeds, write_table
     from napari_mitoxai.tasks.training_run import gather, prefixed
 
     cohort = read_cohort(parameters.cohort).where(parameters.where)
@@ -158,7 +161,12 @@ def run(
         shares = shares_over_seeds(rows)
         write_table(mixing, shares)
         _draw_shares(out, shares)
-    return SweepResult(out, out / "table.csv", out / "runs.csv", out / "table.png", table, failed, mixing)
+    purity = out / "purity.csv" if parameters.concepts is not None else None
+    if purity is not None:
+        write_table(purity, purity_over_seeds(rows))
+    return SweepResult(
+        out, out / "table.csv", out / "runs.csv", out / "table.png", table, failed, mixing, purity
+    )
 
 
 def _draw_shares(out: Path, shares: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_mitoxai.common.files import written_beside
+from napari_mitoxai.tasks.concept_training import purity_over
 from napari_mitoxai.training.channel_shares import shares_over
 from napari_mitoxai.training.evaluation import accuracy_of
 from napari_mitoxai.training.permutation import permutation_test
@@ -68,19 +69,38 @@ def shares_over_seeds(runs: Sequence[Row]) -> list[Row]:
     runs : sequence of dict
         As for `ranked`; of a run with folds the mean over these counts as its share.
     """
-    keys = list(dict.fromkeys((run["channels"], run["architecture"], run["split"]) for run in runs))
-    rows = []
-    for channels, name, split in keys:
-        own = [
-            run["metrics"]["mixing"]["channels"]
-            for run in runs
-            if (run["channels"], run["architecture"], run["split"]) == (channels, name, split)
-        ]
-        rows += [
-            {"channels": channels, "architecture": name, "split": split, "rank": rank, **row}
-            for rank, row in enumerate(shares_over(own), start=1)
-        ]
-    return rows
+    return [
+        {**key, "rank": rank, **row}
+        for key, own in _configurations(runs)
+        for rank, row in enumerate(shares_over([each["mixing"]["channels"] for each in own]), start=1)
+    ]
+
+
+def purity_over_seeds(runs: Sequence[Row]) -> list[Row]:
+    """How pure the axes of concepts are: a row a layer, concept and use of the subjects for each configuration, over seeds.
+
+    Parameters
+    ----------
+    runs : sequence of dict
+        As for `ranked`; of a run with folds the mean over these counts as its purity.
+    """
+    return [
+        {**key, **row}
+        for key, own in _configurations(runs)
+        for row in purity_over([each["concepts"] for each in own])
+    ]
+
+
+def _configurations(runs: Sequence[Row]) -> list[tuple[Row, list[dict[str, Any]]]]:
+    """The metrics of all seeds by channels, architecture and split."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        key = (run["channels"], run["architecture"], run["split"])
+        found.setdefault(key, []).append(run["metrics"])
+    return [
+        (dict(zip(("channels", "architecture", "split"), key, strict=True)), own)
+        for key, own in found.items()
+    ]
 
 
 def _order(row: Row) -> tuple[float, float, float]:

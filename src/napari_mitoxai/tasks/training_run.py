@@ -327,9 +327,13 @@ def train_run(
         shares = channel_shares(trained.network.mixing, parts.training, trained.scaling)
         metrics["mixing"] = {"images": parameters.mixing, "channels": shares}
     if trained.whitening is not None and all_folds is None:
-        metrics["concepts"] = purity_of(
-            trained.network, trained.whitening, parts.training, trained.scaling, parts.split(), cancel
-        )
+        try:
+            metrics["concepts"] = purity_of(
+                trained.network, trained.whitening, parts.training, trained.scaling, parts.split(), cancel
+            )
+        except Cancelled:
+            notes.append("The purity of the axes was not measured, as the run was cancelled.")
+            result.cancelled = True
     metrics = {
         **metrics,
         "epochs": len(result.history),

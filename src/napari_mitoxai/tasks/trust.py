@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_mitoxai.models import Checkpoint
     from napari_mitoxai.trust.judging import Judge, Outcome
 
+_LITTLE = 0.05  # probability between a patch and nothing of it, which is all that deletion can take
 _FEW = 5  # patches, below which an interval by drawing among them is too narrow
 
 
@@ -227,7 +228,7 @@ def run(
     return TrustResult(
         parameters.out, parameters.curves, parameters.figure, parameters.maps, target, len(judge.patches), rows,
         [label for label, fails in failed.items() if fails], work.computed, work.known,
-        [*section.notes, *work.notes, *_notes(parameters, judge, checkpoint, section)], cancelled,
+        [*section.notes, *work.notes, *_notes(parameters, judge, judged, checkpoint, section)], cancelled,
     )  # fmt: skip
 
 
@@ -280,7 +281,11 @@ def _record(maps: Path, label: str, rows: list[dict[str, Any]], *, fails: bool |
 
 
 def _notes(
-    parameters: TrustParameters, judge: "Judge", checkpoint: "Checkpoint", section: "Section"
+    parameters: TrustParameters,
+    judge: "Judge",
+    judged: "dict[str, dict[str, Outcome]]",
+    checkpoint: "Checkpoint",
+    section: "Section",
 ) -> list[str]:
     notes, number = [], len(judge.patches)
     if number < parameters.patches:
@@ -291,6 +296,14 @@ def _notes(
             if number == 1
             else f"The intervals are over {number} patches only, and too narrow."
         )
+    if "deletion" in parameters.checks:
+        whole, nothing = next(iter(judged.values()))["deletion"].curves[0].y[:, [0, -1]].mean(0)
+        if abs(whole - nothing) < _LITTLE:
+            notes.append(
+                f"The probability of {checkpoint.classes[judge.network.score.target]} is {whole:.3g} of these patches and {nothing:.3g} of what is put "
+                f"in place of them ({parameters.fill}): deletion and insertion can hardly tell methods apart. Go by the other scores, or choose "
+                "another class or filling."
+            )
     use = checkpoint.use_of(section.subject or section.name)
     if use == "train":
         notes.append(

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 def failures(judged: "dict[str, dict[str, Outcome]]") -> dict[str, bool]:
-    """Of the methods that were compared with untrained networks, whether they fail."""
+    """Of the methods that were compared with untrained networks, whether they fail; those with a map to compare."""
     from napari_mitoxai.trust.randomisation import fails
 
     return {
         label: fails(outcomes["randomisation"].scores["randomisation_rank"])
         for label, outcomes in judged.items()
         if "randomisation" in outcomes
+        and np.isfinite(outcomes["randomisation"].scores["randomisation_rank"]).any()
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata, t
 from skimage.metrics import structural_similarity
 
 from napari_mitoxai.common import MitoxaiError
@@ -202,7 +202,11 @@ def _scaled(values: NDArray[np.floating], explained: NDArray[np.bool_]) -> NDArr
 def mean_and_interval(
     values: Sequence[float], *, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """The mean over subjects, and its 95 % percentile bootstrap interval (Efron 1979).
+    """The mean over subjects, and its 95 % bootstrap interval by expanded percentiles.
+
+    The 2.5th and 97.5th percentile of the bootstrap's means (Efron 1979) hold the true mean too seldom: of 8 normal values in 87 % of
+    cases, as they take the spread for known and divide it by n instead of n - 1. Percentiles further out make up for both: those of
+    the normal distribution at -t sqrt(n / (n - 1)), with Student's t (Hesterberg 2015, The American Statistician 69: 371).
 
     Parameters
     ----------
@@ -216,7 +220,8 @@ def mean_and_interval(
     Returns
     -------
     mean, low, high : float
-        nan without any subject; the interval also with only one, about whose kind nothing is known.
+        nan without any subject; the interval also with only one, about whose kind nothing is known. Of two or three it goes from the
+        least to the largest, which is too narrow still.
     """
     every = np.asarray(values, float)
     known = every[np.isfinite(every)]
@@ -225,7 +230,8 @@ def mean_and_interval(
     if known.size == 1:
         return float(known[0]), float("nan"), float("nan")
     drawn = np.random.default_rng(seed).integers(0, known.size, (draws, known.size))
-    low, high = np.percentile(known[drawn].mean(1), [2.5, 97.5])
+    reach = np.sqrt(known.size / (known.size - 1)) * t.ppf(0.975, known.size - 1)
+    low, high = np.quantile(known[drawn].mean(1), norm.cdf([-reach, reach]))
     return float(known.mean()), float(low), float(high)
 
 

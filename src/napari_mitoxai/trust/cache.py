@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from napari_mitoxai.trust.judging import Curve, Outcome
 
 
 class Cache:
-    """Outcomes by what they depend on: weights, patches, target, method, parameters, check and its settings.
+    """Outcomes by what they depend on: weights, patches, target, method, parameters, check and its settings, and the program.
 
     Parameters
     ----------
@@ -54,8 +55,19 @@ class Cache:
         return True
 
     def _path(self, key: dict[str, Any]) -> Path:
-        text = json.dumps({"version": __version__, **key}, sort_keys=True)
+        text = json.dumps({"version": __version__, "code": _code(), **key}, sort_keys=True)
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+@cache
+def _code() -> str:
+    """Names the code that scores come from: between releases it changes, and the version does not."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for room in ("explain", "models", "trust"):
+        for module in sorted((package / room).glob("*.py")):
+            digest.update(module.read_bytes())
+    return digest.hexdigest()
 
 
 def digest_of(patches: NDArray[np.float32]) -> str:

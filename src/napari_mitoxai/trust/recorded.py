@@ -1,6 +1,6 @@
 """Trust scores kept with the maps that they judge: a file in the store, which moves and goes with it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -48,6 +48,30 @@ class RecordedScore:
     patches: int
     seeds: int
     better: Better
+
+
+def in_numbers(score: Mapping[Any, Any], digits: int = 3) -> str:
+    """The value of a score for people, with its 95 % interval where there is one.
+
+    Parameters
+    ----------
+    score : mapping
+        The fields of a `RecordedScore`.
+    digits : int
+        That count: a small probability is not 0.
+    """
+    value, low, high = (float(score[name]) for name in ("value", "low", "high"))
+    if not isfinite(value):
+        return "no number"
+    interval = f" ({low:.{digits}g} to {high:.{digits}g})" if isfinite(low) else ""
+    return f"{value:.{digits}g}{interval}"
+
+
+def rests_on(score: Mapping[Any, Any]) -> str:
+    """How many patches a score is of, and how often chance was drawn in each."""
+    patches, seeds = int(score["patches"]), int(score["seeds"])
+    drawn = f", {seeds} draw{'' if seeds == 1 else 's'} in each" if seeds else ""
+    return f"{patches} patch{'' if patches == 1 else 'es'}{drawn}"
 
 
 def record_scores(
