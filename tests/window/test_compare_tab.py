@@ -324,7 +324,9 @@ def test_an_arrangement_is_kept_and_opened_again(scene, compare, child, workspac
     with pytest.raises(MitoxaiError, match="exists already"):
         panel.arrangement.save(path)
     state.comparison.end()
+    qtbot.wait(200)  # napari draws between two steps of a user: without it, the driver was seen to crash
     viewer.layers.clear()
+    qtbot.wait(200)
     workspace.show_tab("Section")
     drawn = viewer.add_image(np.zeros((4, 4)), name="my own")
     panel.arrangement.open(path)
