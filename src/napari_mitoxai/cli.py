@@ -244,7 +244,7 @@ class Command:
                 result = task.run(parameters, progress=show, cancel=cancel)
         except Cancelled:
             kept = (
-                "what was finished is kept; the same command goes on from there"
+                "whatever was finished is kept; the same command goes on from there"
                 if self.resumes
                 else "nothing was written"
             )

@@ -4,6 +4,12 @@ from typing import Any
 
 import typer
 
+from napari_mitoxai.common.commands import as_typed
+
+
+def _tell_next(*words: object) -> None:
+    typer.echo(f"Next: {as_typed('mitoxai', *words)}")
+
 
 def tell_train(result: Any) -> None:
     for call in result.metrics["subject_calls"]:
@@ -35,7 +41,7 @@ def tell_train(result: Any) -> None:
     for note in result.metrics["notes"]:
         typer.echo(f"Note: {note}")
     typer.echo(f"Run: {result.run}")
-    typer.echo(f"Next: mitoxai explain {result.run} SECTION --method grad_cam --out MAPS.ome.zarr")
+    _tell_next("explain", result.run, "SECTION", "--method", "grad_cam", "--out", "MAPS.ome.zarr")
 
 
 def _spread_of(row: dict[str, Any], key: str) -> str:
@@ -116,7 +122,7 @@ def tell_import(result: Any) -> None:
     for note in result.notes:
         typer.echo(f"Note: {note}")
     typer.echo(f"Run: {result.run}")
-    typer.echo(f"Next: mitoxai predict {result.run} SECTION --out PROBABILITY.ome.zarr")
+    _tell_next("predict", result.run, "SECTION", "--out", "PROBABILITY.ome.zarr")
 
 
 def tell_explain(results: Any) -> None:
@@ -124,7 +130,7 @@ def tell_explain(results: Any) -> None:
         tell_maps(result)
     if len(results.sections) == 1 and not results.failed:
         (result,) = results.sections
-        typer.echo(f"Next: mitoxai figure {result.section} --maps {result.maps} --out FIGURE.pdf")
+        _tell_next("figure", result.section, "--maps", result.maps, "--out", "FIGURE.pdf")
 
 
 def tell_maps(result: Any) -> None:
@@ -303,7 +309,7 @@ def tell_concepts(result: Any) -> None:
     for note in result.notes:
         typer.echo(f"Note: {note}")
     typer.echo(f"Concepts: {result.concepts}")
-    typer.echo(f"Next: mitoxai tcav RUN {result.concepts} --out DIR")
+    _tell_next("tcav", "RUN", result.concepts, "--out", "DIR")
 
 
 def tell_tcav(result: Any) -> None:
@@ -427,13 +433,14 @@ def tell_cohort(result: Any) -> None:
     if result.table is not None:
         typer.echo(f"Table: {result.table}")
         lacking = {row.subject for row in result.sections if row.include and row.missing}
-        without = "".join(f" --where '{'subject!=' + subject}'" for subject in sorted(lacking))
-        typer.echo(f"Next: mitoxai train {result.table}{without} --out RUN --hold-out SUBJECT")
+        without = [word for subject in sorted(lacking) for word in ("--where", f"subject!={subject}")]
+        if "" not in result.groups:  # else the table has to be filled in first, as a note says
+            _tell_next("train", result.table, *without, "--out", "RUN", "--hold-out", "SUBJECT")
 
 
 def tell_download(result: Any) -> None:
     typer.echo(f"Cohort: {result.cohort}")
-    typer.echo(f"Next: mitoxai train {result.cohort} --out RUN")
+    _tell_next("train", result.cohort, "--out", "RUN")
 
 
 def tell_report(result: Any) -> None:

@@ -54,7 +54,7 @@ def test_optional_and_extra_columns_are_kept(table):
     ("text", "sentence"),
     [
         ("path,subject\nC01.ome.tiff,C01\n", "cohort.csv has no column group .it has path, subject."),
-        ("path;subject;group\nC01.ome.tiff;C01;control\n", "has no column path, subject, group"),
+        ("path\tsubject\tgroup\nC01.ome.tiff\tC01\tcontrol\n", "has no column path, subject, group"),
         ("path,subject,group\n", "has no rows"),
         ("", "not a readable CSV"),
         (GOOD + "X9.ome.tiff,X9,patient\n", "Line 4 of cohort.csv names X9.ome.tiff, which is not there"),
@@ -92,3 +92,10 @@ def test_no_table_a_folder_and_a_picture_are_sentences(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"II*\0\xff\xfe\xfa" * 50)
     with pytest.raises(MitoxaiError, match=r"a\.csv"):
         read_cohort(tmp_path / "a.csv")
+
+
+def test_a_table_may_have_semicolons_and_must_be_in_utf_8(table, tmp_path):
+    assert read_cohort(table(GOOD.replace(",", ";"))).subjects == read_cohort(table(GOOD)).subjects
+    (tmp_path / "excel.csv").write_bytes("path,subject,group\nMüller.tiff,M,control\n".encode("cp1252"))
+    with pytest.raises(MitoxaiError, match=r"excel.csv is not written in UTF-8"):
+        read_cohort(tmp_path / "excel.csv")

@@ -1,5 +1,7 @@
+import errno
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +123,14 @@ def test_a_token_set_in_another_thread_raises_at_the_next_check():
         time.sleep(0.01)
     with pytest.raises(Cancelled):
         token.check()
+
+
+def test_a_read_only_disk_is_one_sentence(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    # such a disk refuses before it looks whether the file is there
+    monkeypatch.setattr(Path, "unlink", refuse)
+    said = pytest.raises(MitoxaiError, match=r"a.csv could not be written \(Read-only file system\)")
+    with said, written_beside(tmp_path / "a.csv"):
+        refuse()

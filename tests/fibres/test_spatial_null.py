@@ -4,6 +4,7 @@ from scipy import ndimage, stats
 
 from napari_mitoxai import simulate
 from napari_mitoxai.common import MitoxaiError
+from napari_mitoxai.fibres import spatial_null as module
 from napari_mitoxai.fibres.compartments import Widths, compartments
 from napari_mitoxai.fibres.cover import Placing, Regions
 from napari_mitoxai.fibres.relevance import ROWS, MapPlanes
@@ -28,9 +29,8 @@ def blobs(rng, shape, scale):
 PLACING = Placing((64, 56), 4, (1.5, 1.5))
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_p_values_are_uniform_where_nothing_is_planted(whole):
-    """Maps with blobs that know nothing of the fibres; one p of a kind for each of many independent maps."""
+def p_values_of_nothing(whole):
+    """Of maps with blobs that know nothing of the fibres; one p of a kind for each of many independent maps."""
     regions = regions_of(simulate.section(size=(160, 144), seed=5, fibre_size_um=30).fibres)
     placing = Placing((40, 36), 4, (1.5, 1.5))
     explained = np.ones(placing.shape, bool)
@@ -56,10 +56,26 @@ def test_p_values_are_uniform_where_nothing_is_planted(whole):
         found["membrane"].append(null.compartments[0, 0])
         found["gap"].append(null.compartments[3, 0])
         found["group"].append(null.groups["chosen"][0])
-    for name, p in found.items():
-        # p values are multiples of 1/20: spread each over its step
-        p = np.array(p) - rng.random(len(p)) / 20
+    # p values are multiples of 1/20: spread each over its step
+    return {name: np.array(p) - rng.random(len(p)) / 20 for name, p in found.items()}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_p_values_are_uniform_where_nothing_is_planted(whole):
+    for name, p in p_values_of_nothing(whole).items():
         assert stats.kstest(p, "uniform").pvalue > 0.002, name
+
+
+def test_p_values_of_shuffled_pixels_are_not(monkeypatch):
+    """The usual mistake, which breaks the blobs: the check above sees it."""
+
+    def shuffled(shape, draws, seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(draws):
+            yield rng.permutation(shape[0]), rng.permutation(shape[1]), False
+
+    monkeypatch.setattr(module, "_moves", shuffled)
+    assert stats.kstest(p_values_of_nothing(True)["fibre"], "uniform").pvalue < 1e-6
 
 
 def test_a_signal_is_found_where_it_was_planted_and_nowhere_else():

@@ -1,5 +1,7 @@
 """Maps of several checkpoints in one: scaled as stated, channel by channel, with all that made them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from napari_mitoxai.common import Cancelled, CancelToken, MitoxaiError
 from napari_mitoxai.explain.store import MapGrid, create_store, open_maps
 from napari_mitoxai.tasks.aggregate import AggregateParameters, run
 from napari_mitoxai.tasks.fibre_relevance import explained_pixels
+from napari_mitoxai.tasks.figure_rows import verdict_line
 
 SHAPE, PATCH, REDUCTION = (150, 140), 64, 4
 
@@ -74,6 +77,9 @@ def test_single_channel_networks_make_one_picture_a_channel(tmp_path, planes, sc
         assert kept["checkpoint"]["weights_sha256"] == f"{'ABC'[place]}.ome.zarr"
     assert store.info["combined"]["scaled_by"] == scaled_by
     assert store.info["verdict"] == {"call": "patient", "probability": {"control": 0.25, "patient": 0.75}, "patches": 2}  # fmt: skip
+    assert re.match(
+        r"3 models \(\w+\) together call \w+ patient: probability of patient 0.75", verdict_line(store)
+    )
     assert np.array_equal(explained_pixels(store), inside)
 
 

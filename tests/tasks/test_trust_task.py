@@ -63,6 +63,19 @@ def test_tables_curves_figure_and_the_maps(trained_run, section, maps, tmp_path,
     assert (known["value"] <= known["high"]).all()
     random = table[table["method"] == "random"]
     assert random["from_random"].isna().all()
+    edges = table[table["method"] == "edge_detector"].set_index("score")
+    assert edges["from_edges"].isna().all()
+    own = table[table["method"] == "input_x_gradient"].set_index("score")
+    # every patch has these: the mean of differences is the difference of means
+    for score in ("deletion", "road", "sparseness"):
+        assert own.loc[score, "from_edges"] == pytest.approx(
+            own.loc[score, "value"] - edges.loc[score, "value"]
+        )
+        assert (
+            own.loc[score, "from_edges_low"]
+            <= own.loc[score, "from_edges"]
+            <= own.loc[score, "from_edges_high"]
+        )
     curves = pd.read_csv(result.curves)
     deletion = curves[(curves["method"] == "input_x_gradient") & (curves["curve"] == "deletion")]
     assert deletion["share"].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])

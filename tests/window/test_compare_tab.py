@@ -113,7 +113,7 @@ def test_a_cell_for_each_map_and_everything_as_it_was_afterwards(
     assert [cell[0].rgb for cell in cells] == [True] * 3
     maps = {cell.choice.method: layers[1] for cell, layers in zip(comparison.cells, cells, strict=True)}
     # the value under the pointer, in the power of ten that the cell names
-    assert maps["lrp"].name.splitlines() == ["LRP", "in 10⁻³", "deletion ↓ 0.31", "0.22 to 0.4"]
+    assert maps["lrp"].name.splitlines() == ["LRP", "in 10⁻³", "deletion ↓ 0.31", "0.22 to 0.4", "20 patches"]
     expected = scene[1]["lrp"].sum(0) * 1000
     assert np.allclose(np.asarray(maps["lrp"].data[0]), expected, atol=1e-4)
     assert maps["lrp"].contrast_limits[0] == -maps["lrp"].contrast_limits[1]
@@ -140,7 +140,12 @@ def test_scores_that_are_made_meanwhile_are_told(scene, compare, child, qtbot):
     qtbot.waitUntil(lambda: not state.runner.busy, timeout=10_000)
     qtbot.wait(50)
     grad = next(cell for cell in comparison.cells if cell.choice.method == "grad")
-    assert grad.name.splitlines()[-3:] == ["deletion ↓ 0.2", "0.1 to 0.3", "fails the sanity check"]
+    assert grad.name.splitlines()[-4:] == [
+        "deletion ↓ 0.2",
+        "0.1 to 0.3",
+        "8 patches",
+        "fails the sanity check",
+    ]
     assert grad.name in [layer.name for layer in state.viewer.layers]
 
 
@@ -319,7 +324,9 @@ def test_an_arrangement_is_kept_and_opened_again(scene, compare, child, workspac
     with pytest.raises(MitoxaiError, match="exists already"):
         panel.arrangement.save(path)
     state.comparison.end()
+    qtbot.wait(200)  # napari draws between two steps of a user: without it, the driver was seen to crash
     viewer.layers.clear()
+    qtbot.wait(200)
     workspace.show_tab("Section")
     drawn = viewer.add_image(np.zeros((4, 4)), name="my own")
     panel.arrangement.open(path)

@@ -188,6 +188,8 @@ def test_changes_and_classes_are_saved_and_come_back_and_nothing_is_overwritten(
     idle()
     _shift_click(viewer.layers["P01 / fibres"], 170, 170)
     assert "folded" in child("selected_fibres").text()
+    _shift_click(viewer.layers["P01 / fibres"], 40, 40)
+    assert "1 (analysable)" in child("selected_fibres").text()
 
 
 def test_labels_of_another_section_are_refused(panel, idle, tmp_path, viewer, notifications):

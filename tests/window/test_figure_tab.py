@@ -189,3 +189,15 @@ def test_a_problem_is_told_below_the_preview_and_a_file_is_opened(
     panel.open_spec(folder / "kept.yaml")
     np.testing.assert_array_equal(settled(), headless(read_spec(folder / "kept.yaml").spec))
     assert panel.spec() == read_spec(folder / "kept.yaml").spec
+    # a crop of the file is told, and can be taken back
+    (folder / "cropped.yaml").write_text(
+        "rows: [{section: S.ome.tiff, maps: S.ome.zarr, crop_um: [10, 20, 70, 60]}]\npanels: [composite]\n"
+    )
+    panel.open_spec(folder / "cropped.yaml")
+    assert "60 × 40 µm" in child("figure_panel/crop_told").text()
+    child("figure_panel/crop_none").click()
+    assert panel.spec().rows[0].crop_um is None
+    assert "whole" in child("figure_panel/crop_told").text()
+    assert child("figure_panel/save_figure").isEnabled()
+    panel.rows.set_value([])
+    assert not child("figure_panel/save_figure").isEnabled()

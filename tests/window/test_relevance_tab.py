@@ -139,7 +139,7 @@ def test_without_maps_the_way_is_told(viewer, workspace, child, qtbot):
 
 def test_groups_are_compared_by_subject(scene, measure, child, workspace, qtbot, notifications):
     state, folder = scene[0], scene[3]
-    workspace.findChild(QCollapsible, "groups").expand(animate=False)
+    workspace.findChild(QCollapsible, "groups_of_subjects").expand(animate=False)
     assert not child("groups_box/compare_groups").isEnabled()
     measure()  # S, into T.csv
     answers = read_json(folder / "T_answers.json")

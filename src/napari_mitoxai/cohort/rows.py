@@ -9,7 +9,7 @@ from napari_mitoxai.common import MitoxaiError
 
 
 def read_rows(path: Path, needed: Sequence[str], what: str) -> list[dict[str, str]]:
-    """Read a CSV table.
+    """Read a CSV table; with semicolons, as spreadsheets of many countries write it, or with commas.
 
     Parameters
     ----------
@@ -34,7 +34,12 @@ def read_rows(path: Path, needed: Sequence[str], what: str) -> list[dict[str, st
     if not path.exists():
         raise MitoxaiError(f"{path} is not there: give the path of {what} with the columns {columns}.")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        separator = ";" if ";" in header and "," not in header else ","
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except UnicodeDecodeError as error:
+        raise MitoxaiError(f"{path.name} is not written in UTF-8: save it again as CSV UTF-8.") from error
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise MitoxaiError(
             f"{path.name} is not a readable CSV table ({error}): save it as CSV with a header line."

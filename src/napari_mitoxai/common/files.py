@@ -122,7 +122,7 @@ def remove(path: Path) -> None:
     """Remove a file or a folder if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    else:
+    elif os.path.lexists(path):  # a read-only disk refuses to remove even what is not there
         path.unlink(missing_ok=True)
 
 

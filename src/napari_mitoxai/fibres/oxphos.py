@@ -231,7 +231,7 @@ def _controls(table: pd.DataFrame, controls: Sequence[str]) -> NDArray[np.bool_]
     chosen = subjects.isin(controls) if controls else table["group"] == "control"
     if not chosen.any():
         raise MitoxaiError(
-            f"None of the subjects {', '.join(dict.fromkeys(subjects))} is known as a control: name the controls."
+            f"None of the subjects {', '.join(dict.fromkeys(subjects))} is known as a control: add the tables of controls, or name the controls (--control)."
         )
     return np.asarray(chosen, bool)
 

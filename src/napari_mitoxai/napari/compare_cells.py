@@ -16,7 +16,7 @@ from napari_mitoxai.imc import Section
 from napari_mitoxai.napari.compare_planes import Ingredient, composite_levels, outline_levels, with_smaller
 from napari_mitoxai.napari.layers import UNITS, LayerTuple, channel_layers, robust_limit
 from napari_mitoxai.napari.styles import map_colormap, outline_colormap
-from napari_mitoxai.trust.recorded import ARROWS, FAILS
+from napari_mitoxai.trust.recorded import ARROWS, FAILS, rests_on
 
 if TYPE_CHECKING:
     from napari_mitoxai.explain.store import MapStore
@@ -140,6 +140,7 @@ class CellMap:
                 lines.append(f"{self.score} {ARROWS[row['better']]} {row['value']:.2g}")
                 if row["low"] == row["low"]:
                     lines.append(f"{row['low']:.2g} to {row['high']:.2g}")
+                lines += rests_on(row).split(", ")  # a cell is narrow
         return "\n".join([*lines, FAILS] if self.fails else lines)
 
     @property

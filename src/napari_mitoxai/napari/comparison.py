@@ -276,8 +276,8 @@ class Comparison(QObject):
         self._settle.start()
 
     def _fit(self) -> None:
-        """Show the whole of the first section."""
-        self._state.viewer.fit_to_view(layers=self._layers[0][:1])
+        """Show the whole of every section."""
+        self._state.viewer.fit_to_view(layers=[own[0] for own in self._layers])
         self._fitted = self._view()
 
     def _view(self) -> tuple[tuple[float, ...], float]:

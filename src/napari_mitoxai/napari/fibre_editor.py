@@ -65,6 +65,7 @@ class FibreEditor(QGroupBox):
         self._layer: Any = None
         self._saved = 0
         self._selected: list[int] = []
+        self._by_rule: dict[int, str] = {}
         self._done: deque[_Step] = deque(maxlen=_KEPT)
         self._undone: deque[_Step] = deque(maxlen=_KEPT)
         self._about = wrapped(
@@ -134,7 +135,7 @@ class FibreEditor(QGroupBox):
             self._layer.mouse_drag_callbacks.remove(self._on_press)
             self._layer.events.paint.disconnect(self._on_pixels)
         self._layer = layer
-        self._selected = []
+        self._selected, self._by_rule = [], {}
         self._done.clear()
         self._undone.clear()
         self.setVisible(layer is not None)
@@ -147,10 +148,11 @@ class FibreEditor(QGroupBox):
             self._show_selection()
 
     def load_classes(self, labels: Path) -> None:
-        """Take the classes that a person gave from the table beside a label file, if there is one."""
+        """Take the classes from the table beside a label file, if there is one."""
         table = classes_path(labels)
         if table.exists():
             kinds, by_hand = read_classes(table)
+            self._by_rule = {fibre: kind.value for fibre, kind in kinds.items() if fibre not in by_hand}
             self._by_hand().update({fibre: kinds[fibre].value for fibre in by_hand})
             self._saved = self._state_now()
 
@@ -187,10 +189,8 @@ class FibreEditor(QGroupBox):
             self.select(rest if chosen in self._selected else [*rest, chosen])
 
     def _show_selection(self) -> None:
-        by_hand = self._by_hand()
-        names = [
-            f"{fibre} ({by_hand[fibre]})" if fibre in by_hand else str(fibre) for fibre in self._selected
-        ]
+        kinds = self._by_rule | self._by_hand()
+        names = [f"{fibre} ({kinds[fibre]})" if fibre in kinds else str(fibre) for fibre in self._selected]
         self._selection.setText(
             f"<b>Selected:</b> {escape(', '.join(names))}" if names else "None is selected."
         )
@@ -202,6 +202,8 @@ class FibreEditor(QGroupBox):
         self._layer.data_setitem(edit.where, edit.values)
         for fibre in new:  # it may have the number of one that was deleted, but not its class
             self._by_hand().pop(fibre, None)
+        for fibre in edit.changed:
+            self._by_rule.pop(fibre, None)
         self.select([fibre for fibre in edit.changed if (self._layer.data == fibre).any()])
 
     def _merge(self) -> None:

@@ -59,7 +59,7 @@ class FigurePanel(TaskPanel):
     def __init__(self, state: WindowState) -> None:
         super().__init__(state, "figure_panel")
         self._inputs = Inputs()
-        self._crops: dict[str, Box] = {}
+        self._crops: dict[str, Box | None] = {}  # None: whole, whatever a file said
         self._given: FigureSpec | None = None  # that was opened from a file
         self._shown: FigureSpec | None = None
         self._seen: FigureSpec | None = None
@@ -85,6 +85,8 @@ class FigurePanel(TaskPanel):
         self._timer.setInterval(_LOOK_MS)
         self._timer.timeout.connect(self._look)
         self._timer.start()
+        for field in (self.rows, self.columns, self.out):
+            field.changed.connect(self.refresh_starters)
         state.section_changed.connect(self._on_section)
         state.layers_changed.connect(self._on_layers)
         state.runner.state_changed.connect(self._on_task)
@@ -217,9 +219,14 @@ class FigurePanel(TaskPanel):
 
     def _tell_crop(self) -> None:
         section = self._state.section
-        box = self._crops.get(str(section.address)) if section is not None else None
         if section is None:
             self._cropped.setText("")
+            return
+        address = str(section.address)
+        row = self._row(address, self._rows_known().get(address, Row(section=section.path)))
+        box = row.crop_um
+        if row.crop_px is not None:
+            self._cropped.setText(f"{escape(section.name)} is cropped as the file that was opened says.")
         elif box is None:
             self._cropped.setText(f"{escape(section.name)} is shown whole.")
         else:
@@ -233,9 +240,7 @@ class FigurePanel(TaskPanel):
         section = self._state.section
         if section is None:
             raise MitoxaiError("No section is in use: open one first.")
-        self._crops.pop(str(section.address), None)
-        if box is not None:
-            self._crops[str(section.address)] = box
+        self._crops[str(section.address)] = box
         self._tell_crop()
 
     def _crop_to_view(self) -> None:

@@ -94,6 +94,6 @@ def groups_html(result: RelevanceResult) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     return (
-        f"{escape(row['method'])}, {escape(row['quantity'])}: {escape(row['group'])} {row['median']:.3g}, "
+        f"• {escape(row['method'])}, {escape(row['quantity'])}: {escape(row['group'])} {row['median']:.3g}, "
         f"{escape(row['reference'])} {row['median_reference']:.3g} (p = {row['p']:.3g}, adjusted {row['q']:.3g})"
     )

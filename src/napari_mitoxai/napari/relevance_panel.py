@@ -88,7 +88,7 @@ class RelevancePanel(TaskPanel):
         )
         self.add(self._shown)
         self._groups = GroupsBox(state)
-        self.add(folded("Compare groups", "groups", self._groups))
+        self.add(folded("Compare groups", "groups_of_subjects", self._groups))
         self._column.addStretch(1)
         self._shown.setVisible(False)
         self._method.currentTextChanged.connect(lambda _: self._show_method())

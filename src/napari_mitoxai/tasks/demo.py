@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_mitoxai.common import CancelToken, ProgressCallback, no_progress
+from napari_mitoxai.common.commands import as_typed
 from napari_mitoxai.common.files import refuse_existing, write_json
 from napari_mitoxai.simulate.signals import SIGNALS
 from napari_mitoxai.tasks import explain, figure, segment, train
@@ -227,8 +228,8 @@ def _lines(
         "",
         "Next",
         f"  look at the figure           {files['figure']}",
-        f"  make it again, as a PDF      {mitoxai} figure {files['sidecar']} --out again.pdf",
-        f"  explain with another method  {mitoxai} explain {files['run']} {section} --method input_x_gradient --out more.ome.zarr",
-        f"  see every method             {mitoxai} methods",
-        f"  open the section in napari   {_typed('napari')} {section}",
+        f"  make it again, as a PDF      {as_typed(mitoxai, 'figure', files['sidecar'], '--out', 'again.pdf')}",
+        f"  explain with another method  {as_typed(mitoxai, 'explain', files['run'], section, '--method', 'input_x_gradient', '--out', 'more.ome.zarr')}",
+        f"  see every method             {as_typed(mitoxai, 'methods')}",
+        f"  open the section in napari   {as_typed(_typed('napari'), section)}",
     ]

@@ -108,8 +108,12 @@ def verdict_line(store: "MapStore") -> str:
     verdict = store.info["verdict"]
     target = store.info.get("target_class", store.info["target"])  # what is explained may be a difference
     part = "a part of " if store.info.get("area") else ""
+    combined, kind = store.info.get("combined"), store.info["checkpoint"]["architecture"]
+    who = (
+        f"{len(combined['from'])} models ({kind}) together call" if combined else f"The model ({kind}) calls"
+    )
     return (
-        f"The model ({store.info['checkpoint']['architecture']}) calls {part}{store.info['section']['name']} {verdict['call']}: "
+        f"{who} {part}{store.info['section']['name']} {verdict['call']}: "
         f"probability of {target} {verdict['probability'][target]:.2f}, mean of {verdict['patches']} patches; "
         f"{_USES[store.info['use_of_subject']]}."
     )

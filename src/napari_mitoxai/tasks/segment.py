@@ -139,7 +139,7 @@ def membrane_planes(section: "Section", channels: Sequence[str]) -> list[int]:
     )
     if not planes:
         raise MitoxaiError(
-            f"{section.name} has no membrane channel that is known (it has {', '.join(section.panel.targets)}): name one with --channel."
+            f"{section.name} has no membrane channel that is known (it has {', '.join(section.panel.targets)}): choose one under Membrane channels (--channel)."
         )
     return list(planes)
 

@@ -125,13 +125,14 @@ def run(
     cancel = cancel or CancelToken()
     refuse_unfit_settings(parameters)
     _refuse_other_sweep(parameters)
-    progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
     from napari_mitoxai.cohort import read_cohort
+
+    cohort = read_cohort(parameters.cohort).where(parameters.where)
+    progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
     from napari_mitoxai.figures.sweep_plot import draw_sweep
     from napari_mitoxai.tasks.sweep_table import purity_over_seeds, ranked, shares_over_seeds, write_table
     from napari_mitoxai.tasks.training_run import gather, prefixed
 
-    cohort = read_cohort(parameters.cohort).where(parameters.where)
     patches = gather(parameters, cohort, progress, cancel, _needed_channels(parameters))
     sets = _channel_sets(parameters, patches.panel.targets)
     wanted = list(product(sets.items(), parameters.architectures, parameters.splits, parameters.seeds))

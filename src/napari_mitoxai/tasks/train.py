@@ -125,11 +125,12 @@ def run(
     """
     cancel = cancel or CancelToken()
     _refuse(parameters)
-    progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
     from napari_mitoxai.cohort import TABLE, keep_table, read_cohort
-    from napari_mitoxai.tasks.training_run import gather, refuse_unfit, train_folds, train_run
 
     cohort = read_cohort(parameters.cohort).where(parameters.where)
+    progress(Progress("Starting", 0, 1, "loading the deep-learning libraries"))
+    from napari_mitoxai.tasks.training_run import gather, refuse_unfit, train_folds, train_run
+
     work = _work_folder(parameters)
     try:
         refuse_unfit(parameters, cohort)

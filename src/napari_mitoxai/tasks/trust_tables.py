@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 
     from napari_mitoxai.trust.judging import Outcome
 
+_DIFFERENCES = {
+    "random": ("from_random", "from_random_low", "from_random_high"),
+    "edge_detector": ("from_edges", "from_edges_low", "from_edges_high"),
+}
+
 
 def failures(judged: "dict[str, dict[str, Outcome]]") -> dict[str, bool]:
     """Of the methods that were compared with untrained networks, whether they fail; those with a map to compare."""
@@ -25,13 +30,14 @@ def failures(judged: "dict[str, dict[str, Outcome]]") -> dict[str, bool]:
 
 
 def score_rows(judged: "dict[str, dict[str, Outcome]]", failures: dict[str, bool]) -> list[dict[str, Any]]:
-    """A row a method and score: the mean over patches with its interval, and the difference from the random map on the same patches."""
+    """A row a method and score: the mean over patches with its interval, and the differences from the baselines on the same patches."""
     from napari_mitoxai.trust import mean_and_interval
 
     rows = []
-    chance = {
-        name: values
-        for outcome in judged.get("random", {}).values()
+    known = {
+        (label, name): values
+        for label, outcomes in judged.items()
+        for outcome in outcomes.values()
         for name, values in outcome.scores.items()
     }
     for label, outcomes in judged.items():
@@ -42,11 +48,10 @@ def score_rows(judged: "dict[str, dict[str, Outcome]]", failures: dict[str, bool
                     "method": label, "score": name, "value": mean, "low": low, "high": high,
                     "patches": int(np.isfinite(values).sum()), "seeds": outcome.seeds, "better": SCORES[name].better,
                 }  # fmt: skip
-                if name in chance and label != "random":
-                    paired = mean_and_interval((values - chance[name]).tolist())
-                    row.update(
-                        zip(("from_random", "from_random_low", "from_random_high"), paired, strict=True)
-                    )
+                for baseline, columns in _DIFFERENCES.items():
+                    if label != baseline and (baseline, name) in known:
+                        paired = mean_and_interval((values - known[baseline, name]).tolist())
+                        row.update(zip(columns, paired, strict=True))
                 rows.append({**row, "fails_sanity": failures.get(label)})
     return rows
 
@@ -56,8 +61,8 @@ def score_table(rows: list[dict[str, Any]]) -> "pd.DataFrame":
     import pandas as pd
 
     columns = [
-        "method", "score", "value", "low", "high", "patches", "seeds", "better", "from_random", "from_random_low",
-        "from_random_high", "fails_sanity",
+        "method", "score", "value", "low", "high", "patches", "seeds", "better",
+        *(column for columns in _DIFFERENCES.values() for column in columns), "fails_sanity",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
