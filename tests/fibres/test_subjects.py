@@ -37,6 +37,13 @@ def test_missing_values_and_groups():
         compare_groups([1], [True, False])
 
 
+def test_no_p_is_below_the_smallest_one_with_ties_either():
+    """One against two equal ones: only one of three labellings is as far from the middle."""
+    tied = compare_groups([0.2, 1, 1], [False, True, True])
+    assert tied.p == tied.smallest == 1 / 3
+    assert compare_groups([0.2, 0.9, 1], [False, True, True]).smallest == 2 / 3
+
+
 def test_p_values_are_uniform_or_more_cautious_without_a_difference():
     rng = np.random.default_rng(3)
     p = [compare_groups(rng.normal(size=8), np.arange(8) < 4).p for _ in range(400)]

@@ -21,7 +21,7 @@ def measured(tmp_path):
         answers = [
             {"question": "status", "method": "lrp", "sentence": "", "values": {
                 "group": "deficient in NDUFB8", "fibres": 4, "of": 9, "area share": 0.4, "ratio": ratio, "p": 0.1, "q": 0.2}},
-            {"question": "place", "method": "lrp", "sentence": "", "values": {"most": "core", "core enrichment": 1.0, "core p": 0.3}},
+            {"question": "place", "method": "lrp", "sentence": "", "values": {"most": "core", "core enrichment": 1.0, "core p": 0.3, "core q": 0.4}},
         ]  # fmt: skip
         content = {"section": section, "subject": subject, "explained": "patient", "use_of_subject": "train" if section == "P1" else "test",
                    "answers": answers}  # fmt: skip

@@ -104,6 +104,38 @@ def test_the_window_and_the_command_line_draw_the_same(scene, settled, child, vi
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
         assert ours.width == round(180 / 25.4 * 150)
     assert "From the window</text>" in (folder / "out.svg").read_text()
+    kept_png = (folder / "out.png").read_bytes()
+    panel.form.set_values({"title": "Another"})
+    panel.out.set_value(folder / "out")
+    child("figure_panel/save_figure").click()
+    qtbot.waitUntil(lambda: bool(notifications), timeout=60_000)
+    told = notifications[0][1]
+    assert "out.png exists already" in told
+    assert "in the window, tick Replace" in told
+    assert (folder / "out.png").read_bytes() == kept_png
+    settled()
+    child("figure_panel/replace_figure").setChecked(True)
+    child("figure_panel/save_figure").click()
+    qtbot.waitUntil(lambda: not child("figure_panel/replace_figure").isChecked(), timeout=60_000)
+    assert "Another</text>" in (folder / "out.svg").read_text()
+
+
+def test_a_method_that_two_stores_have_is_drawn_from_the_one_that_is_shown(scene, settled, viewer, qtbot):
+    """A store of one method, by another network, is dropped: its map takes the other's place in the window."""
+    _, panel, folder = scene
+    other = open_maps(folder / "S.ome.zarr")
+    store = create_store(
+        folder / "other.ome.zarr", other.grid, {"cam": other.info["methods"]["cam"]}, dict(other.info)
+    )
+    store.write_block("cam", (0, 0), np.ones((1, SIZE // 2, SIZE // 2), np.float32))
+    store.complete({"call": "patient", "probability": {"patient": 0.7, "control": 0.3}, "patches": 1})
+    viewer.open(folder / "other.ome.zarr", plugin="napari-mitoxai")
+    qtbot.waitUntil(lambda: sum("cam" in layer.name for layer in viewer.layers) == 1)
+    panel.columns.set_value(["cam", "lrp"])
+    settled()
+    assert [path.name for path in panel.spec().rows[0].maps] == ["other.ome.zarr", "S.ome.zarr"]
+    viewer.open(folder / "S.ome.zarr", plugin="napari-mitoxai")
+    qtbot.waitUntil(lambda: [path.name for path in panel.spec().rows[0].maps] == ["S.ome.zarr"])
 
 
 def test_rows_of_subjects_and_a_drawn_crop_are_the_same_without_a_window(

@@ -1,6 +1,7 @@
 """The Relevance tab: answers, plot and colours of the section and the maps in use."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from superqt import QCollapsible
 
@@ -8,7 +9,7 @@ from napari_mitoxai import simulate
 from napari_mitoxai.common.files import read_json, write_json
 from napari_mitoxai.explain.store import MapGrid, create_store, open_maps
 from napari_mitoxai.imc import write_section
-from napari_mitoxai.napari.fibre_table import OUTLINES
+from napari_mitoxai.napari.fibre_table import OUTLINES, colour_fibres, coloured_by, put_table
 from napari_mitoxai.napari.groups_box import GroupsBox
 from napari_mitoxai.napari.layers import LayerFacts, fibre_layer, store_layers
 from napari_mitoxai.napari.relevance_panel import ENRICHMENT, RelevancePanel
@@ -110,6 +111,19 @@ def test_what_is_missing_is_said_and_results_of_other_fibres_go(scene, measure, 
     assert not child("relevance_panel/measure_relevance").isEnabled()
 
 
+def test_maps_that_are_dropped_lie_below_the_fibres_as_those_that_were_explained(scene, viewer, qtbot):
+    _, fibres, _, folder = scene
+    put_table(fibres, pd.DataFrame({"fibre": [1, 2], "area_um2": [3.0, 4.0]}))
+    for layer in [layer for layer in viewer.layers if "lrp" in layer.name or "cam" in layer.name]:
+        viewer.layers.remove(layer)
+    colour_fibres(fibres, "area_um2")
+    viewer.open(folder / "M.ome.zarr", plugin="napari-mitoxai")
+    qtbot.waitUntil(lambda: coloured_by(fibres) == OUTLINES)
+    names = [layer.name for layer in viewer.layers]
+    lrp, cam = (next(i for i, name in enumerate(names) if each in name) for each in ("lrp", "cam"))
+    assert lrp < cam < names.index(fibres.name) == len(names) - 1
+
+
 def test_maps_are_offered_under_their_final_name(scene, child, viewer, qtbot):
     state = scene[0]
     maps = [layer for layer in viewer.layers if layer.metadata.get("mitoxai", {}).get("kind") == "map"]
@@ -163,6 +177,12 @@ def test_groups_are_compared_by_subject(scene, measure, child, workspace, qtbot,
     qtbot.wait(100)
     assert notifications == []
     told = child("groups_box/groups_say").text()
+    says = child("groups_box/groups_say")
+    view = child("relevance_panel").parentWidget()
+    whole = min(says.height(), view.height())  # as much as fits is scrolled to, from its beginning
+    qtbot.waitUntil(
+        lambda: (seen := says.visibleRegion().boundingRect()).top() == 0 and seen.height() == whole
+    )
     assert "2 control, 1 patient" in told
     assert "smallest p that they can give is 0.667" in told  # 2 of the 3 ways of choosing one of three
     assert "prove nothing" in told

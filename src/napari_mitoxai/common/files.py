@@ -23,7 +23,7 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
     """
     if path.exists() and not overwrite:
         raise MitoxaiError(
-            f"{path} exists already: choose another name, or allow it to be replaced (--overwrite)."
+            f"{path} exists already: choose another name, or allow it to be replaced (--overwrite; in the window, tick Replace)."
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -201,8 +201,9 @@ def _of_spread(each: RegionSums, counted: NDArray[np.bool_]) -> Answer:
     if np.isnan(half):
         return Answer(SPREAD, each.method, "No fibre has positive relevance.", {})
     of_map = positive.sum() / each.section_positive[-1]
+    few = "Less than 1%" if half < 0.005 else f"{half:.0%}"
     sentence = (
-        f"{half:.0%} of the fibres carry half of the positive relevance in fibres, which is {of_map:.1%} of the whole map's ({even:.0%} would if "
+        f"{few} of the fibres carry half of the positive relevance in fibres, which is {of_map:.1%} of the whole map's ({even:.0%} would if "
         f"it went by their area; Gini {uneven:.2f} against {gini(area):.2f})."
     )
     return Answer(

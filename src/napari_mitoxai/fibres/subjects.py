@@ -23,7 +23,7 @@ class GroupTest:
     p : float
         Two-sided, of the rank sum (Mann and Whitney 1947); nan where a group has no value.
     smallest : float
-        The smallest p that groups of this size can give, however far apart they are.
+        The smallest p that groups of this size can give, however far apart they are; less where ties leave one end alone.
     exact : bool
         Whether all ways of giving out the labels were looked at; else they were drawn.
     """
@@ -69,7 +69,9 @@ def compare_groups(values: Sequence[float], second: Sequence[bool], *, seed: int
     reached = abs(ranks[chosen].sum() - middle) - 1e-9
     if ways <= EXACT_UP_TO:
         sums = np.array([ranks[list(pick)].sum() for pick in combinations(range(number), size)])
-        return GroupTest(float((abs(sums - middle) >= reached).mean()), min(1.0, 2 / ways), True)
+        far = abs(sums - middle)
+        smallest = min(1.0, 2 / ways, float((far >= far.max() - 1e-9).mean()))
+        return GroupTest(float((far >= reached).mean()), smallest, True)
     rng = np.random.default_rng(seed)
     drawn = np.array([rng.permutation(ranks)[:size].sum() for _ in range(9_999)])
     as_far = int((abs(drawn - middle) >= reached).sum())

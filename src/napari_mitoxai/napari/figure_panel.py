@@ -80,6 +80,8 @@ class FigurePanel(TaskPanel):
         self.out.name_child("figure_out")
         self.out.setToolTip(wrapping("The figure's name; the formats below give the endings."))
         self.formats = {ending: QCheckBox(ending[1:].upper()) for ending in _FORMATS}
+        self.replace = QCheckBox("Replace an existing figure")
+        self.replace.setObjectName("replace_figure")
         self._build()
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK_MS)
@@ -138,6 +140,7 @@ class FigurePanel(TaskPanel):
         self.formats[".png"].setChecked(True)
         self.formats[".pdf"].setChecked(True)
         form.addRow("As", _line(*self.formats.values()))
+        form.addRow(self.replace)
         self.add(out)
         self.add(self.starter("Save figure", "save_figure", self._save, ready=self._ready))
         self.add(
@@ -358,10 +361,13 @@ class FigurePanel(TaskPanel):
         if base.suffix.lower() in (*_FORMATS, ".tif"):
             base = base.with_suffix("")
         files = [base.with_name(base.name + ending) for ending in endings]
-        spec, inputs = self.spec(), self._inputs
+        inputs = self._inputs
+        step = DrawParameters(spec=self.spec(), out=files, overwrite=self.replace.isChecked())
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> list[Path]:
-            return save_spec(spec, files, inputs=inputs, progress=progress, cancel=cancel)
+            return save_spec(
+                step.spec, files, overwrite=step.overwrite, inputs=inputs, progress=progress, cancel=cancel
+            )
 
         def show(written: list[Path]) -> None:
             self._kept.setText(
@@ -370,11 +376,11 @@ class FigurePanel(TaskPanel):
             )
             self._kept.setToolTip(str(written[0].parent))
             self.reveal(self._kept)
+            self.replace.setChecked(False)
             section = self._state.section
             if section is not None:
                 self.out.set_value(suggest_free(section.path, f"{section.name}_figure"))
 
-        step = DrawParameters(spec=spec, out=files)
         self._state.runner.run("Saving the figure", work, on_done=show, step=step)
 
     def _save_spec(self) -> None:

@@ -29,16 +29,31 @@ def open_rows(state: WindowState) -> dict[str, Row]:
     for _, of_section in every:
         if of_section.kind != "channel" or of_section.path in rows:
             continue
-        own = [facts for _, facts in every if facts.path == of_section.path and facts.source]
-        maps = [Path(facts.source) for facts in own if facts.kind == "map"]
-        fibres = [Path(facts.source) for facts in own if facts.kind == "fibres"]
+        own = [(layer, facts) for layer, facts in every if facts.path == of_section.path and facts.source]
+        maps = _stores([(layer, facts) for layer, facts in own if facts.kind == "map"])
+        fibres = [Path(facts.source) for _, facts in own if facts.kind == "fibres"]
         rows[of_section.path] = Row(
             section=Path(of_section.path),
             # a store that is being made has a name of its own, that of a section's channels is no store
-            maps=list(dict.fromkeys(path for path in maps if path.is_dir() and path.name[0] != ".")),
+            maps=[path for path in maps if path.is_dir() and path.name[0] != "."],
             fibres=next((path for path in fibres if path.is_file()), None),
         )
     return rows
+
+
+def _stores(maps: list[tuple[Any, LayerFacts]]) -> list[Path]:
+    """The stores of maps; those first whose maps are shown, since a figure takes a method from the first that has it."""
+    shown = {facts.what: facts.source for _, facts in maps}
+    hidden = {
+        facts.source: sum(shown.get(name, facts.source) != facts.source for name in _methods(layer))
+        for layer, facts in maps
+    }
+    return [Path(source) for source in sorted(hidden, key=lambda source: hidden[source])]
+
+
+def _methods(layer: Any) -> dict[str, Any]:
+    """All methods of the store that a map's layer shows a method of."""
+    return dict(layer.metadata["mitoxai"].get("provenance", {}).get("methods", {}))
 
 
 def open_panels(state: WindowState) -> dict[str, str]:
@@ -46,7 +61,7 @@ def open_panels(state: WindowState) -> dict[str, str]:
     panels = {COMPOSITE: "Section"}
     for layer, facts in _facts(state):
         if facts.kind == "map" and facts.source and Path(facts.source).name[0] != ".":
-            known = layer.metadata["mitoxai"].get("provenance", {}).get("methods", {})
+            known = _methods(layer)
             if facts.what in known:
                 title = str(known[facts.what].get("title", facts.what))
                 preset = facts.what.partition("@")[2]

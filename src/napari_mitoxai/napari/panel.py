@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QPoint, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_mitoxai.common import MitoxaiError
@@ -22,6 +22,7 @@ class TaskPanel(QWidget):
         self._starters: list[tuple[QPushButton, Callable[[], bool]]] = []
         self._column = QVBoxLayout(self)
         self._to_reveal: QWidget | None = None
+        self._revealed = 0, 0  # the heights that were scrolled to
         self._reveal = QTimer(self)
         self._reveal.setSingleShot(True)
         self._reveal.setInterval(50)
@@ -58,15 +59,27 @@ class TaskPanel(QWidget):
 
     def reveal(self, widget: QWidget) -> None:
         """Scroll to a widget, once it has its place."""
-        self._to_reveal = widget
+        self._to_reveal, self._revealed = widget, (0, 0)
         self._reveal.start()
 
     def _scroll(self) -> None:
         area = self.parent()
         while area is not None and not isinstance(area, QScrollArea):
             area = area.parent()
-        if area is not None and self._to_reveal is not None:
-            area.ensureWidgetVisible(self._to_reveal)
+        widget, content = self._to_reveal, None if area is None else area.widget()
+        if area is None or widget is None or content is None or not content.isAncestorOf(widget):
+            return
+        bar, view = area.verticalScrollBar(), area.viewport()
+        if bar is None or view is None:
+            return
+        if widget.height() > view.height():
+            bar.setValue(widget.mapTo(content, QPoint(0, 0)).y())  # its beginning, not its middle
+        else:
+            area.ensureWidgetVisible(widget)
+        found = widget.height(), bar.maximum()
+        if found != self._revealed:  # texts break their lines, and parts unfold, one after the other
+            self._revealed = found
+            self._reveal.start()
 
     def refresh_starters(self, _: Any = None) -> None:
         """Enable the buttons whose task can start now."""

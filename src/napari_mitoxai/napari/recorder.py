@@ -80,6 +80,8 @@ class SaveButton(QPushButton):
             if notes:
                 show_warning(f"{path.name} is saved. {' '.join(notes)}")
             else:
-                show_info(f"{path.name} is saved: `mitoxai run {path}` does it again.")
+                show_info(
+                    f"{path.name} is saved: `mitoxai run {path} --out-root FOLDER` does it again there."
+                )
 
         self._state.runner.run("Saving what was done", work, on_done=told)

@@ -148,7 +148,7 @@ class RelevancePanel(TaskPanel):
         if self._state.section is None:
             text = "Open a section first: drop a file on the window, or use the Section tab."
         elif self._state.fibres is None:
-            text = "Find the fibres of this section first, under Fibres."
+            text = "Find the fibres of this section first, or import labels, under Fibres."
         elif not stores:
             text = "Explain this section first, under Explain, or drop its maps on the window."
         self._missing.setText(text)

@@ -143,7 +143,8 @@ class WindowState(QObject):
             if mine is None or facts is None or (facts.path != mine.path and mine.kind != "panorama"):
                 continue  # another section lies below or above as a whole; a slide is below all that lies on it
             if order.index(facts.kind) > order.index(mine.kind):
-                layers.move(layers.index(layer), index)
+                if index < layers.index(layer):
+                    layers.move(layers.index(layer), index)
                 return
 
     def _on_layers(self, event: Any = None) -> None:
@@ -154,7 +155,7 @@ class WindowState(QObject):
             if facts is not None and facts.kind in ("channel", "map") and self._is_another(facts.path):
                 QTimer.singleShot(0, lambda: self.show_alone(facts.path))
             # after napari is done with adding it
-            QTimer.singleShot(0, lambda: self._replace_twin(value))
+            QTimer.singleShot(0, lambda: self._settle(value))
         self._find_section()
         self.layers_changed.emit()
 
@@ -187,6 +188,14 @@ class WindowState(QObject):
         layer.events.visible.connect(self._on_visible)
         self.channels.watch(layer)
         self._overviews.look()
+
+    def _settle(self, layer: Any) -> None:
+        """What was dropped on the window lies where it would if a tab had shown it."""
+        self._replace_twin(layer)
+        facts, viewer = facts_of(layer), self.viewer
+        if facts is not None and facts.kind == "map" and viewer is not None and layer in viewer.layers:
+            self._uncover(layer.metadata[METADATA_KEY])
+            self._put_in_order(layer)
 
     def _replace_twin(self, layer: Any) -> None:
         """Nothing is there twice: what is opened again takes the place of what was open.

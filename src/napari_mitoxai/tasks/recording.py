@@ -16,7 +16,7 @@ from napari_mitoxai.tasks.named import name_of, paths_in, with_paths
 from napari_mitoxai.tasks.parameters import TaskParameters
 
 FORMAT = 1
-_HEAD = "# What was done, in order: `mitoxai run FILE` does it again. Relative paths start at this file's folder.\n"
+_HEAD = "# What was done, in order: `mitoxai run FILE --out-root FOLDER` does it again there. Relative paths start at this file's folder.\n"
 _DEEPEST = 4  # in a result
 _BAND = 512  # rows at once
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FIRST = 6  # rows that are told and drawn
 # what describes the fibres, the area or the test, not where relevance falls
-_NOT_COMPARED = (" p", "p", "q", "fibres", "of", "area share", "half by area", "gini by area")
+_NOT_COMPARED = ("p", "q", "fibres", "of", "area share", "half by area", "gini by area")
 
 
 class RelevanceParameters(TaskParameters):
@@ -155,7 +155,7 @@ def _values(sections: list[dict[str, Any]]) -> dict[tuple[str, str, str], dict[s
         for answer in section["answers"]:
             group = answer["values"].get("group")
             for name, value in answer["values"].items():
-                if isinstance(value, str) or name.endswith(_NOT_COMPARED[0]) or name in _NOT_COMPARED:
+                if isinstance(value, str) or name.endswith((" p", " q")) or name in _NOT_COMPARED:
                     continue
                 quantity = f"{name}, {group}" if group else name
                 of_sections = found.setdefault((answer["method"], answer["question"], quantity), {})
