@@ -118,7 +118,7 @@ def test_a_cell_for_each_map_and_everything_as_it_was_afterwards(
     assert np.allclose(np.asarray(maps["lrp"].data[0]), expected, atol=1e-4)
     assert maps["lrp"].contrast_limits[0] == -maps["lrp"].contrast_limits[1]
     assert maps["cam"].contrast_limits[0] == 0
-    assert maps["cam"].name.splitlines()[-1] == "fails the sanity check"
+    assert maps["cam"].name.splitlines()[1] == "fails the sanity check"  # beside what it is said of
     assert all(layer.colorbar.visible and layer.name_overlay.visible for layer in maps.values())
     bar = viewer.canvas.overlays.scale_bar
     assert bar.visible
@@ -140,12 +140,8 @@ def test_scores_that_are_made_meanwhile_are_told(scene, compare, child, qtbot):
     qtbot.waitUntil(lambda: not state.runner.busy, timeout=10_000)
     qtbot.wait(50)
     grad = next(cell for cell in comparison.cells if cell.choice.method == "grad")
-    assert grad.name.splitlines()[-4:] == [
-        "deletion ↓ 0.2",
-        "0.1 to 0.3",
-        "8 patches",
-        "fails the sanity check",
-    ]
+    assert grad.name.splitlines()[-3:] == ["deletion ↓ 0.2", "0.1 to 0.3", "8 patches"]
+    assert "fails the sanity check" in grad.name
     assert grad.name in [layer.name for layer in state.viewer.layers]
 
 

@@ -118,6 +118,17 @@ def test_a_map_lies_exactly_over_its_section(viewer, explain):
         )
 
 
+def test_after_a_cancel_it_goes_on(state, explain, child, workspace, qtbot, tmp_path):
+    panel = workspace.findChild(ExplainPanel)
+    panel.form.set_values({"methods": ["integrated_gradients"], "out": tmp_path / "on.ome.zarr"})
+    child("explain").click()
+    child("cancel").click()
+    qtbot.waitUntil(lambda: not state.runner.busy, timeout=60_000)
+    assert "goes on from there" in child("verdict").text()
+    explain(["integrated_gradients"], "on.ome.zarr")
+    assert "P01 is called" in child("verdict").text()
+
+
 def test_a_rerun_replaces(viewer, explain):
     explain(["grad_cam"])
     explain(["grad_cam"], "again.ome.zarr")

@@ -134,14 +134,15 @@ class CellMap:
     def name(self) -> str:
         """What stands in its cell."""
         unit = f"in 10{str(self.power).translate(_RAISED)}" if self.power else ""
-        lines = [line for line in (self.where, self.label, unit) if line]
+        fails = FAILS if self.fails else ""
+        lines = [line for line in (self.where, self.label, fails, unit) if line]
         for row in self.recorded:
             if row["score"] == self.score:
                 lines.append(f"{self.score} {ARROWS[row['better']]} {row['value']:.2g}")
                 if row["low"] == row["low"]:
                     lines.append(f"{row['low']:.2g} to {row['high']:.2g}")
                 lines += rests_on(row).split(", ")  # a cell is narrow
-        return "\n".join([*lines, FAILS] if self.fails else lines)
+        return "\n".join(lines)
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -205,3 +205,5 @@ class ExplainPanel(TaskPanel):
             self._state.runner.ticked.disconnect(self._live.refresh)
             self._live.refresh(now=True)
             self._live = None
+        if outcome.cancelled:
+            self._verdict.setText("What was finished is kept: Explain goes on from there.")
